@@ -1,0 +1,173 @@
+"""The one door to other programs: found, run without a shell, timed, ended with us, and their failures told.
+
+Every child gets a fixed environment (C locale, UTC) so that its output and its bytes do not depend on who builds.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.errors import ToolError
+
+# Where Debian keeps what only root is expected to run; an ordinary user's PATH lacks it.
+_ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+# Debian keeps Xen's programs out of every PATH.
+_XEN_FOLDERS = "/usr/lib/xen-*/bin"
+
+# program -> the Debian package that brings it
+PACKAGES: Mapping[str, str] = {
+    "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "mkfs.fat": "dosfstools",
+    "fsck.fat": "dosfstools",
+    "mcopy": "mtools",
+    "mmd": "mtools",
+    "mdir": "mtools",
+    "mshowfat": "mtools",
+    "sfdisk": "fdisk",
+    "sgdisk": "gdisk",
+    "pygrub": "xen-utils-4.17",
+    "virt-xml-validate": "libvirt-clients",
+    "chromium": "chromium",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+
+_children: set["subprocess.Popen[bytes]"] = set()
+_children_lock = threading.Lock()
+_stopping = threading.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that ended: its argv, exit status, and what it said."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def text(self) -> str:
+        """Its standard output as text; what is not UTF-8 is escaped."""
+        return self.stdout.decode(errors="backslashreplace")
+
+    def complaint(self, limit: int = 2000) -> str:
+        """The end of what it said, standard error first, for an error's details."""
+        said = (self.stderr.strip() or self.stdout.strip()).decode(errors="backslashreplace")
+        return said[-limit:]
+
+
+def find(program: str) -> str | None:
+    """Return the program's path, looked for in PATH, the sbin folders and Xen's own, or None."""
+    path = os.environ.get("PATH", os.defpath)
+    found = shutil.which(program, path=os.pathsep.join((path, *_ADMIN_FOLDERS)))
+    if found is None:
+        for folder in sorted(Path("/").glob(_XEN_FOLDERS.lstrip("/")), reverse=True):
+            found = found or shutil.which(program, path=str(folder))
+    return found
+
+
+def require(program: str) -> str:
+    """Return the program's path; ToolError names the package that brings it."""
+    found = find(program)
+    if found is None:
+        raise ToolError(
+            f"{program} is not installed",
+            hint=f"sudo apt-get install {PACKAGES.get(program, program)}",
+        )
+    return found
+
+
+def run(  # noqa: PLR0913
+    program: str,
+    *arguments: str | os.PathLike[str],
+    stdin: bytes | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 3600,
+    ok: Sequence[int] = (0,),
+) -> Completed:
+    """Run a program to its end and return what it said.
+
+    `timeout` is in seconds. A status outside `ok`, or time running out, raises ToolError with the end of its
+    stderr. The child and its own children are killed when we leave early, for whatever reason.
+    """
+    argv = (require(program), *map(os.fspath, arguments))
+    with _started(argv, cwd, {**_environment(), **(env or {})}) as child:
+        try:
+            stdout, stderr = child.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired:
+            raise ToolError(
+                f"{program} did not end within {timeout:g} s", details=" ".join(argv), hint="is the machine overloaded?"
+            ) from None
+    completed = Completed(argv, child.returncode, stdout, stderr)
+    if completed.status not in ok:
+        raise ToolError(
+            f"{program} {_fate(completed.status)}",
+            details=f"{' '.join(argv)}\n{completed.complaint()}",
+        )
+    return completed
+
+
+def stop_children() -> None:
+    """Kill every running child and refuse to start others: called once, by a signal handler."""
+    _stopping.set()
+    with _children_lock:
+        for child in _children:
+            _kill(child)
+
+
+def _environment() -> dict[str, str]:
+    keep = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "USER")
+    kept = {name: os.environ[name] for name in keep if name in os.environ}
+    return {**kept, "LC_ALL": "C.UTF-8", "TZ": "UTC", "DEBUGFS_PAGER": "__none__"}
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str], cwd: str | os.PathLike[str] | None, env: Mapping[str, str]
+) -> Iterator["subprocess.Popen[bytes]"]:
+    with _children_lock:
+        if _stopping.is_set():
+            raise ToolError(f"{argv[0]} was not started: imagekit is stopping")
+        try:
+            # A group of its own, so that a Ctrl-C reaches us first and we end it, children and all.
+            child = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cwd,
+                env=env,
+                process_group=0,
+            )
+        except OSError as error:
+            raise ToolError(f"{argv[0]} could not be started", details=str(error)) from error
+        _children.add(child)
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            _kill(child)
+        child.communicate()
+        with _children_lock:
+            _children.discard(child)
+
+
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _fate(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"failed (exit status {status})"
