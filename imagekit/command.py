@@ -1,9 +1,10 @@
 """The one door to other programs: found, run without a shell, timed, ended with us, and their failures told.
 
-Every child gets a fixed environment (C locale, UTC) so that its output and its bytes do not depend on who builds.
+Every child gets a fixed environment (C locale, UTC): its output and its bytes do not depend on who builds.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from imagekit.errors import ToolError
@@ -84,7 +86,7 @@ def require(program: str) -> str:
     return found
 
 
-def run(  # noqa: PLR0913
+def run(
     program: str,
     *arguments: str | os.PathLike[str],
     stdin: bytes | None = None,
@@ -98,14 +100,12 @@ def run(  # noqa: PLR0913
     `timeout` is in seconds. A status outside `ok`, or time running out, raises ToolError with the end of its
     stderr. The child and its own children are killed when we leave early, for whatever reason.
     """
-    argv = (require(program), *map(os.fspath, arguments))
+    argv = (require(program), *(os.fspath(argument) for argument in arguments))
     with _started(argv, cwd, {**_environment(), **(env or {})}) as child:
         try:
             stdout, stderr = child.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
-            raise ToolError(
-                f"{program} did not end within {timeout:g} s", details=" ".join(argv), hint="is the machine overloaded?"
-            ) from None
+            raise ToolError(f"{program} did not end within {timeout:g} s", details=" ".join(argv)) from None
     completed = Completed(argv, child.returncode, stdout, stderr)
     if completed.status not in ok:
         raise ToolError(
@@ -113,6 +113,24 @@ def run(  # noqa: PLR0913
             details=f"{' '.join(argv)}\n{completed.complaint()}",
         )
     return completed
+
+
+# How a program is asked for its version, and which line of its answer tells it.
+_VERSION = re.compile(r"\d+\.\d+")
+_VERSION_OPTIONS: Mapping[str, str] = {
+    "mke2fs": "-V",
+    "debugfs": "-V",
+    "e2fsck": "-V",
+    "mkfs.fat": "/nonexistent/",
+}
+
+
+@cache
+def version(program: str) -> str:
+    """Return the line in which a program tells its version; asked once a process."""
+    done = run(program, _VERSION_OPTIONS.get(program, "--version"), timeout=20, ok=range(256))
+    lines = (done.stdout + b"\n" + done.stderr).decode(errors="replace").splitlines()
+    return next((line.strip() for line in lines if _VERSION.search(line)), "unknown")
 
 
 def stop_children() -> None:

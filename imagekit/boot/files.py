@@ -1,0 +1,80 @@
+"""menu.lst and grub.cfg, saying the same, for the loaders that will look for them.
+
+Who reads what (Xen 4.17 pygrub, Amazon's PV-GRUB, GRUB 2 for PV guests):
+
+    pygrub     grub.cfg before menu.lst; ignores `root`; breaks on a grub.cfg that says `multiboot`
+    PV-GRUB    /boot/grub/menu.lst only; obeys `root`; waits for a key without `timeout`
+    GRUB 2 PV  grub.cfg (Debian's build), or menu.lst (built with legacycfg)
+
+So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a disk, gets menu.lst alone.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from imagekit.errors import RecipeError
+
+# What both GRUB 2's script language and pygrub's plain reading of it take for the same words.
+_PLAIN = re.compile(r"[\w ./:=,@%+^~-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BootEntry:
+    """The one entry of the menu. `kernel` and `ramdisk` are absolute paths in the image.
+
+    `partition` counts from 0; None means that the file system is the whole disk.
+    """
+
+    title: str
+    kernel: str
+    cmdline: str
+    ramdisk: str | None = None
+    partition: int | None = 0
+    pv: bool = True
+
+
+def boot_files(entry: BootEntry) -> Mapping[str, str]:
+    """Return path in the image -> content; RecipeError when the entry cannot be written in a menu."""
+    for text in (entry.title, entry.cmdline):
+        if any(ord(character) < ord(" ") for character in text):
+            raise RecipeError(
+                "a boot menu is made of lines: no control characters in a command line", details=repr(text)
+            )
+    menu = _menu_lst(entry)
+    files = {
+        "/boot/grub/menu.lst": menu,
+        # Older texts, and people who follow them, look here; no loader of today does.
+        "/boot/menu.lst": menu,
+    }
+    if entry.pv and _PLAIN.fullmatch(entry.cmdline):
+        # GRUB 2 expands quotes, $ and ; where menu.lst takes the line as it is: such a command line is left to
+        # menu.lst, the only one that can say it exactly.
+        files["/boot/grub/grub.cfg"] = _grub_cfg(entry)
+    return files
+
+
+def _menu_lst(entry: BootEntry) -> str:
+    root = "(hd0)" if entry.partition is None else f"(hd0,{entry.partition})"
+    lines = [
+        "default 0",
+        "timeout 0",
+        f"title {entry.title}",
+        f"root {root}",
+        f"kernel {entry.kernel} {entry.cmdline}".rstrip(),
+    ]
+    if entry.ramdisk:
+        lines.append(f"initrd {entry.ramdisk}")
+    return "\n".join(lines) + "\n"
+
+
+def _grub_cfg(entry: BootEntry) -> str:
+    lines = [
+        "set default=0",
+        "set timeout=0",
+        f'menuentry "{entry.title}" {{',
+        f"  linux {entry.kernel} {entry.cmdline}".rstrip(),
+    ]
+    if entry.ramdisk:
+        lines.append(f"  initrd {entry.ramdisk}")
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,208 @@
+"""Run a plan's steps, each as soon as its inputs are there, and place the results.
+
+Nothing is decided here. A step runs when its key has no result; a key is made of the digests of what the step
+reads, so it is known once they are.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from imagekit import command
+from imagekit.artifact import Artifact
+from imagekit.disk import libparted_version
+from imagekit.errors import RecipeError, TryAgainError
+from imagekit.events import Listener, Placed, StepDone, StepStarted, StepWaits, Warned, silent
+from imagekit.place import place
+from imagekit.plan import Input, Output, Plan, Source, Step, key
+from imagekit.sparse import BlockMap, allocated, digest_file, digest_tree, fingerprint, map_blocks
+from imagekit.store import Store, Stored
+
+_VERSIONS: Mapping[str, Callable[[], str]] = {"libparted": libparted_version}
+
+
+@dataclass(frozen=True)
+class SourceInput:
+    """A source as its readers get it; hashed once a run, when the first key needs it."""
+
+    path: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """The content's digest; of a folder, that of all it holds."""
+        return digest_tree(self.path) if self.path.is_dir() else digest_file(self.path)
+
+    @cached_property
+    def state(self) -> bytes:
+        """What the source looked like before it was first read."""
+        return fingerprint(self.path)
+
+    def blocks(self) -> BlockMap:
+        """A file's block map."""
+        return map_blocks(self.path)
+
+    def check(self) -> None:
+        """TryAgainError when the source is no longer what was hashed."""
+        if fingerprint(self.path) != self.state:
+            raise TryAgainError(f"{self.path} changed while it was read", hint="run it again when it is at rest")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What `plan` tells of one step: whether its result is there, and why not."""
+
+    step: str
+    image: str
+    cached: bool
+    reason: str
+    key: str | None
+
+
+class Runner:
+    """Runs steps against one store."""
+
+    def __init__(self, store: Store, listener: Listener = silent) -> None:
+        self.store = store
+        self._listener = listener
+        self._sources: dict[Source, SourceInput] = {}
+
+    def run(self, step: Step, made: Mapping[Step, Stored], image: str) -> tuple[Stored, bool]:
+        """Return a step's result, and whether it was there; `made` has those of the steps that it reads."""
+        begun = time.monotonic()
+        inputs = self._inputs(step, made)
+        its_key = self._key(step, inputs)
+
+        def produce(out: Path) -> None:
+            self._listener(StepStarted(step.name, image, reason))
+            step.run(inputs, out, step.options)
+            for source in inputs.values():
+                if isinstance(source, SourceInput):
+                    source.check()
+
+        reason = self.store.find(its_key).reason
+        stored, cached = self.store.make(
+            its_key,
+            step.name,
+            produce,
+            waiting=lambda: self._listener(StepWaits(step.name, image)),
+            damaged=lambda what: self._listener(Warned(f"{image}: {step.name}: {what}; it is made again")),
+        )
+        self._listener(StepDone(step.name, image, cached, time.monotonic() - begun))
+        return stored, cached
+
+    def look(self, plan: Plan) -> Iterator[Planned]:
+        """Tell of each step whether it would run, and why. Nothing is made."""
+        made: dict[Step, Stored] = {}
+        images = _images(plan)
+        for step in plan.steps():
+            missing = [
+                source.name for source in step.inputs.values() if isinstance(source, Step) and source not in made
+            ]
+            if missing:
+                reason = f"{' and '.join(missing)} will be made"
+                yield Planned(step.name, images[step], cached=False, reason=reason, key=None)
+                continue
+            its_key = self._key(step, self._inputs(step, made))
+            found = self.store.find(its_key)
+            if found.result is not None:
+                made[step] = found.result
+            cached = found.result is not None
+            yield Planned(step.name, images[step], cached=cached, reason=found.reason, key=its_key)
+
+    def _inputs(self, step: Step, made: Mapping[Step, Stored]) -> dict[str, Input]:
+        return {
+            name: self.source(source) if isinstance(source, Source) else made[source]
+            for name, source in step.inputs.items()
+        }
+
+    def source(self, source: Source) -> SourceInput:
+        """Return a source as an input; RecipeError when it is not there."""
+        known = self._sources.get(source)
+        if known is None:
+            try:
+                known = SourceInput(source.path)
+                known.state  # noqa: B018 -- its state before anything is read
+            except OSError as error:
+                raise RecipeError(f"{source.path} cannot be read", details=str(error.strerror)) from error
+            self._sources[source] = known
+        return known
+
+    def _key(self, step: Step, inputs: Mapping[str, Input]) -> str:
+        digests = {name: source.digest for name, source in inputs.items()}
+        versions = {tool: _VERSIONS.get(tool, lambda tool=tool: command.version(tool))() for tool in step.tools}
+        return key(step, digests, versions)
+
+
+def build(plan: Plan, store: Store, listener: Listener = silent, *, jobs: int = 2) -> list[Artifact]:
+    """Make a plan's artifacts, `jobs` steps at a time, and return them in the plan's order.
+
+    The first error ends the build; what was made until then stays in the store, so the next build goes on there.
+    """
+    begun = time.monotonic()
+    runner = Runner(store, listener)
+    with store.in_use():
+        made, cached = _run_all(plan, runner, jobs)
+        artifacts = []
+        for output in plan.outputs:
+            artifact = _placed(output, made, cached, store, time.monotonic() - begun)
+            listener(Placed(artifact))
+            artifacts.append(artifact)
+    return artifacts
+
+
+def _run_all(plan: Plan, runner: Runner, jobs: int) -> tuple[dict[Step, Stored], dict[Step, bool]]:
+    images = _images(plan)
+    made: dict[Step, Stored] = {}
+    cached: dict[Step, bool] = {}
+    left = list(plan.steps())
+    running: dict[Future[tuple[Stored, bool]], Step] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            while left or running:
+                for step in [step for step in left if _ready(step, made)]:
+                    left.remove(step)
+                    running[pool.submit(runner.run, step, dict(made), images[step])] = step
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    step = running.pop(future)
+                    made[step], cached[step] = future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return made, cached
+
+
+def _ready(step: Step, made: Mapping[Step, Stored]) -> bool:
+    return all(source in made for source in step.inputs.values() if isinstance(source, Step))
+
+
+def _placed(
+    output: Output, made: Mapping[Step, Stored], cached: Mapping[Step, bool], store: Store, seconds: float
+) -> Artifact:
+    paths = []
+    for path, step in output.files():
+        place(made[step], path, store.root)
+        paths.append(path)
+    return Artifact(
+        image=output.image,
+        target=output.target,
+        path=output.path,
+        companions=tuple(paths[:-1]),
+        digest=made[output.main].digest,
+        size=output.path.stat().st_size,
+        on_disk=allocated(output.path),
+        seconds=seconds,
+        cached=all(cached[step] for _, step in output.files()),
+    )
+
+
+def _images(plan: Plan) -> dict[Step, str]:
+    """Return which image each step is for, the first where several share it."""
+    images: dict[Step, str] = {}
+    for output in plan.outputs:
+        for step in Plan((output,)).steps():
+            images.setdefault(step, output.image)
+    return images

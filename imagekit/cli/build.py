@@ -1,0 +1,83 @@
+"""`imagekit build`."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagekit.cli import asked
+from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, tell
+
+if TYPE_CHECKING:
+    from imagekit.artifact import Artifact
+    from imagekit.prepare import Prepared
+
+
+def build(
+    paths: asked.Paths,
+    target: asked.Targets = None,
+    output: asked.Out = None,
+    sets: asked.Set = None,
+    cmdline: asked.Cmdline = None,
+    memory: asked.Memory = None,
+    layout: asked.Layout = None,
+    size: asked.Size = None,
+    boot: asked.Boot = None,
+    depfile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what was read, as a rule for make and ninja.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
+    as_json: AsJson = False,
+    progress: Shown = Progress.AUTO,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,
+) -> None:
+    """Make the artifacts of kernels and recipes; their paths on stdout.
+
+    imagekit build app.xen --target ebs -o app.ebs
+    """
+    from imagekit.build import Runner  # noqa: PLC0415 -- --help need not import what builds
+    from imagekit.build import build as run  # noqa: PLC0415
+    from imagekit.cli.plan import show  # noqa: PLC0415
+    from imagekit.listeners import listening  # noqa: PLC0415
+    from imagekit.prepare import prepare  # noqa: PLC0415
+    from imagekit.store import Store  # noqa: PLC0415
+
+    wanted = asked.request(
+        paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
+    )
+    store = Store(cache_dir())
+    if dry_run:
+        show(wanted, store, as_json=as_json)
+        return
+    kind = "none" if quiet else progress.value
+    with listening(kind, verbose=verbose > 0) as listener:  # type: ignore[arg-type]
+        with store.in_use():
+            prepared = prepare(wanted, Runner(store), os.environ)
+        artifacts = run(prepared.plan, store, listener, jobs=jobs)
+    if depfile is not None:
+        from imagekit.depfile import write_depfile  # noqa: PLC0415
+
+        write_depfile(depfile, artifacts, prepared)
+    _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
+
+
+def _report(artifacts: "list[Artifact]", prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
+    from imagekit.listeners import table  # noqa: PLC0415
+
+    if not quiet:
+        for skipped in prepared.skipped:
+            tell(f"{skipped.image}: not for {skipped.target}: {skipped.refusal.reason}")
+        tell(table(artifacts))
+    if as_json:
+        skips = [
+            {"image": skipped.image, "target": skipped.target, "reason": skipped.refusal.reason}
+            for skipped in prepared.skipped
+        ]
+        say(json.dumps({"artifacts": [artifact.to_json() for artifact in artifacts], "skipped": skips}))
+    else:
+        for artifact in artifacts:
+            say(str(artifact.path))

@@ -1,0 +1,67 @@
+"""What the commands share: options, where the cache lies, and words on stderr."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+
+@dataclass
+class Settings:
+    """How much to say; set by -v and -q of whichever command runs."""
+
+    verbosity: int = 0
+
+
+settings = Settings()
+
+
+class Progress(StrEnum):
+    """Values of --progress."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+def _set_verbosity(count: int) -> int:
+    settings.verbosity = count
+    return count
+
+
+Verbose = Annotated[
+    int,
+    typer.Option("--verbose", "-v", count=True, callback=_set_verbosity, help="Say why; -vv: tracebacks, too."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Shown = Annotated[Progress, typer.Option("--progress", help="How to tell what goes on, on stderr.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where the cache lies: IMAGEKIT_CACHE_DIR, else XDG_CACHE_HOME/imagekit."""
+    named = environment.get("IMAGEKIT_CACHE_DIR")
+    return Path(named) if named else platformdirs.user_cache_path("imagekit", appauthor=False)
+
+
+def say(text: str) -> None:
+    """Print the result, on stdout."""
+    typer.echo(text)
+
+
+def tell(text: str) -> None:
+    """Print words that are not the result, on stderr."""
+    typer.echo(text, err=True)
+
+
+def complain(text: str) -> None:
+    """Print an error, on stderr; its first words red on a terminal that takes colours."""
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    typer.echo(typer.style("error:", fg="red", bold=True) + f" {text}" if coloured else f"error: {text}", err=True)

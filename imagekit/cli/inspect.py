@@ -1,0 +1,30 @@
+"""`imagekit inspect`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagekit.cli.console import AsJson, Verbose, say
+from imagekit.errors import UsageError
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A kernel or a raw disk image.")],
+    as_json: AsJson = False,
+    html: Annotated[bool, typer.Option("--html", help="Print one self-contained page on stdout.")] = False,
+    verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
+) -> None:
+    """Explain a kernel or an image: what it is, where it boots, and why not elsewhere."""
+    from imagekit import inspect as inspecting  # noqa: PLC0415 -- --help need not import it
+
+    if as_json and html:
+        raise UsageError("--json and --html are two forms of one answer: choose one")
+    report = inspecting.inspect(path)
+    if as_json:
+        say(json.dumps(report.to_json()))
+    elif html:
+        say(inspecting.html.render(report))
+    else:
+        say(inspecting.text.render(report))

@@ -1,0 +1,85 @@
+"""The program: its commands, its signals, and the one place where an error becomes words and an exit code."""
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from imagekit import __version__
+from imagekit.cli import build, cache, doctor, inspect, plan, schema, targets, verify
+from imagekit.cli.console import complain, settings
+from imagekit.command import stop_children
+from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
+
+app = typer.Typer(
+    name="imagekit",
+    rich_markup_mode=None,  # plain help: it need not import rich
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: "
+    + " · ".join(f"{code.value} {code.meaning}" for code in ExitCode)
+    + ". The manual: man imagekit, or the docs folder.",
+)
+app.command("build")(build.build)
+app.command("plan")(plan.plan)
+app.command("verify")(verify.verify)
+app.command("inspect")(inspect.inspect)
+app.command("targets")(targets.targets)
+app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
+app.add_typer(cache.app, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"imagekit {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 -- its callback acts
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and end.")
+    ] = False,
+) -> None:
+    """From a Xen kernel to an image that boots, for every Xen cloud.
+
+    imagekit build app.xen --target ebs
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(ExitCode.USAGE)
+
+
+def main() -> NoReturn:
+    """Run the program and exit."""
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+        code = ExitCode.DONE
+    except ImagekitError as error:
+        complain(str(error))
+        code = error.exit_code
+        if settings.verbosity > 1:
+            traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 -- the last resort: a fault of ours, told without a traceback
+        complain(f"imagekit has a fault: {type(error).__name__}: {error}\nhint: -vv shows where; please report it")
+        code = ExitCode.BUILD_FAILED
+        if settings.verbosity > 1:
+            traceback.print_exc()
+    sys.exit(code)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    stop_children()
+    raise InterruptedByUser("interrupted")
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    stop_children()
+    raise TerminatedError("terminated")

@@ -1,0 +1,57 @@
+"""`imagekit plan`."""
+
+import json
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from imagekit.cli import asked
+from imagekit.cli.console import AsJson, Verbose, cache_dir, say
+
+if TYPE_CHECKING:
+    from imagekit.prepare import Request
+    from imagekit.store import Store
+
+
+def plan(
+    paths: asked.Paths,
+    target: asked.Targets = None,
+    output: asked.Out = None,
+    sets: asked.Set = None,
+    cmdline: asked.Cmdline = None,
+    memory: asked.Memory = None,
+    layout: asked.Layout = None,
+    size: asked.Size = None,
+    boot: asked.Boot = None,
+    as_json: AsJson = False,
+    verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
+) -> None:
+    """Print the steps of a build, each with run or cached, and why; nothing is made."""
+    from imagekit.store import Store  # noqa: PLC0415 -- --help need not import it
+
+    wanted = asked.request(
+        paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
+    )
+    show(wanted, Store(cache_dir()), as_json=as_json)
+
+
+def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
+    """Print the plan of a request."""
+    from imagekit.build import Runner  # noqa: PLC0415
+    from imagekit.listeners import aligned  # noqa: PLC0415
+    from imagekit.prepare import prepare  # noqa: PLC0415
+
+    with store.in_use():
+        runner = Runner(store)
+        prepared = prepare(wanted, runner, os.environ)
+        planned = list(runner.look(prepared.plan))
+    outputs = [(output.image, output.target, str(output.path)) for output in prepared.plan.outputs]
+    if as_json:
+        names = ("image", "target", "path")
+        artifacts = [dict(zip(names, output, strict=True)) for output in outputs]
+        say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts}))
+        return
+    rows = [(step.image, step.step, "cached" if step.cached else "run", step.reason) for step in planned]
+    say(aligned([("image", "step", "", "why"), *rows]))
+    say("")
+    say(aligned([("image", "target", "artifact"), *outputs]))

@@ -1,0 +1,39 @@
+"""The dependency file of a build, for make and ninja: artifacts, and all that they were made from."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from imagekit.artifact import Artifact
+from imagekit.prepare import Prepared
+from imagekit.sparse import walk
+
+
+def write_depfile(path: Path, artifacts: Sequence[Artifact], prepared: Prepared) -> None:
+    """Write the rule; each dependency is a target of its own, so that a removed one does not stop make."""
+    sources = list(dict.fromkeys(_read(prepared)))
+    rule = " ".join(_escaped(str(artifact.path)) for artifact in artifacts) + ":"
+    lines = [" \\\n ".join((rule, *map(_escaped, sources)))]
+    lines += [f"{_escaped(source)}:" for source in sources]
+    beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
+    beside.write_text("\n".join(lines) + "\n")
+    beside.replace(path)
+
+
+def _read(prepared: Prepared) -> Iterator[str]:
+    yield from map(str, prepared.recipes)
+    for source in prepared.plan.sources():
+        yield _short(source.path)
+        if source.path.is_dir():
+            yield from (_short(Path(entry.path)) for entry in walk(source.path) if entry.kind != "link")
+
+
+def _short(path: Path) -> str:
+    """Return a path as make's own rules are likely to name it: relative where it lies below here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _escaped(name: str) -> str:
+    for character in ("\\", " ", "#", "\t", ":"):
+        name = name.replace(character, f"\\{character}") if character != ":" else name
+    return name.replace("$", "$$")

@@ -1,0 +1,21 @@
+"""File systems, made straight inside a disk file by the system's own tools, without root or mounts."""
+
+from imagekit.filesystem.identity import filesystem_uuid, identity
+from imagekit.filesystem.make import make, tools
+from imagekit.filesystem.settings import TYPES, Content, Needs, Place, Settings, Type
+from imagekit.filesystem.size import measure, smallest
+
+__all__ = [
+    "TYPES",
+    "Content",
+    "Needs",
+    "Place",
+    "Settings",
+    "Type",
+    "filesystem_uuid",
+    "identity",
+    "make",
+    "measure",
+    "smallest",
+    "tools",
+]

@@ -1,0 +1,87 @@
+"""FAT16 and FAT32 by mkfs.fat and mtools. No links, owners or device nodes; one mode and one time for all."""
+
+from pathlib import Path
+
+from imagekit.command import run
+from imagekit.errors import BuildError, RecipeError, ToolError
+from imagekit.filesystem.settings import Content, Place, Settings
+from imagekit.filesystem.staging import Staged, stage
+from imagekit.root import Member
+
+_SECTOR = 512
+_CHUNK = 200  # files a mcopy: short of any limit on a command line
+
+
+def make(place: Place, settings: Settings, content: Content) -> None:
+    """Make and fill the file system; see `imagekit.filesystem.make`."""
+    staged = stage(content, place.disk.with_name("staged"))
+    for member in (*staged.inside, *staged.outside):
+        _check(member)
+    _mkfs(place, settings)
+    _fill(place, settings, staged)
+
+
+def _mkfs(place: Place, settings: Settings) -> None:
+    cluster = settings.block_size or (4096 if settings.type == "fat32" else 2048)
+    try:
+        run(
+            "mkfs.fat", "--invariant", "-F", settings.type.removeprefix("fat"), "-S", str(_SECTOR),
+            "-s", str(cluster // _SECTOR), "-i", settings.uuid[:8], "-n", settings.label.upper() or "NO NAME",
+            "--offset", str(place.offset // _SECTOR), place.disk, str(place.size // 1024),
+        )  # fmt: skip
+    except ToolError as error:
+        raise BuildError(
+            f"no {settings.type} of {place.size >> 20} MiB can be made",
+            details=error.details,
+            hint="FAT16 takes 8 to 127 MiB with clusters of 2 KiB, FAT32 257 MiB and more with 4 KiB",
+        ) from error
+
+
+def _fill(place: Place, settings: Settings, staged: Staged) -> None:
+    image = f"{place.disk}@@{place.offset}"
+    for member in _sorted(staged, "dir"):
+        run("mmd", "-i", image, f"::/{member.path}", env=_environment(settings))
+    for folder, sources in _by_folder(staged):
+        for at in range(0, len(sources), _CHUNK):
+            try:
+                run(
+                    "mcopy", "-Q", "-i", image, *sources[at : at + _CHUNK], f"::/{folder}",
+                    env=_environment(settings),
+                )  # fmt: skip
+            except ToolError as error:
+                if "full" in error.details.lower():
+                    raise BuildError(
+                        f"the tree does not fit into a file system of {place.size >> 20} MiB",
+                        details=error.details.splitlines()[-1],
+                        hint='leave filesystem.size at "auto", or give it more',
+                    ) from error
+                raise
+
+
+def _by_folder(staged: Staged) -> list[tuple[str, list[Path]]]:
+    folders: dict[str, list[Path]] = {}
+    for member in _sorted(staged, "file", "hard"):
+        path = staged.folder / member.path
+        source = staged.sources.get(member.target if member.kind == "hard" else member.path)
+        if source is not None:
+            path.symlink_to(source.absolute())  # mcopy names a file as its source is named
+        folders.setdefault(member.path.rpartition("/")[0], []).append(path)
+    return sorted(folders.items())
+
+
+def _sorted(staged: Staged, *kinds: str) -> list[Member]:
+    members = (*staged.inside, *staged.outside)
+    return sorted((member for member in members if member.kind in kinds), key=lambda member: member.path)
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {"SOURCE_DATE_EPOCH": str(settings.epoch), "MTOOLS_SKIP_CHECK": "1"}
+
+
+def _check(member: Member) -> None:
+    if member.kind not in {"dir", "file", "hard"}:
+        raise RecipeError(
+            f"FAT holds no {member.kind}: /{member.path}", hint='filesystem.type = "ext2" holds everything'
+        )
+    if any(character in '\\:*?"<>|\n' for character in member.path):
+        raise RecipeError(f"FAT cannot hold the name {member.path!r}")

@@ -1,0 +1,57 @@
+"""What a file system is to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from imagekit.plan import Input
+
+Type = Literal["ext2", "ext3", "ext4", "fat16", "fat32"]
+TYPES: tuple[str, ...] = get_args(Type)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A file system's settings. `block_size` is in bytes (FAT: a cluster); 0 leaves the choice to imagekit.
+
+    `uuid` is the UUID, FAT's volume id its first four bytes; `epoch` is the time of everything, in seconds.
+    """
+
+    type: Type
+    uuid: str
+    epoch: int
+    label: str = ""
+    block_size: int = 0
+
+    @property
+    def fat(self) -> bool:
+        """FAT holds neither links nor owners, and is made by other tools."""
+        return self.type.startswith("fat")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file system is made: `size` bytes at `offset` of a disk file that is at least as long."""
+
+    disk: Path
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a tree needs: its number of entries, and its bytes in whole blocks of 1 KiB and of 4 KiB."""
+
+    entries: int
+    small: int
+    large: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes in: a root tar, the inputs that it refers to, and what it needs."""
+
+    root: Path
+    inputs: Mapping[str, Input]
+    needs: Needs

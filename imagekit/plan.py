@@ -1,0 +1,151 @@
+"""The plan as data: sources, steps and their keys. Nothing here reads or writes; `imagekit.build` runs it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from imagekit.sparse import BlockMap
+
+Json = object
+"""What `json` can write: step options are made of it, so that a plan can be printed, keyed and shipped."""
+
+
+class Input(Protocol):
+    """What a step is handed for each of its inputs: a path to read, and the digest of what is there."""
+
+    @property
+    def path(self) -> Path:
+        """A file, or a source folder."""
+
+    @property
+    def digest(self) -> str:
+        """64 hex characters."""
+
+    def blocks(self) -> BlockMap:
+        """Its block map; known without reading the file when a step made it."""
+
+
+Run = Callable[[Mapping[str, Input], Path, Mapping[str, Json]], None]
+"""A step's function: (inputs, out, options). A module-level function that writes one file at `out`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A file or folder of the user's, an input of a plan."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One step: its function, what it reads, its settings, its revision, and the tools that its bytes depend on.
+
+    A change of `revision` says that the same inputs now give other bytes.
+    """
+
+    name: str
+    run: Run
+    inputs: Mapping[str, "Source | Step"]
+    options: Mapping[str, Json] = field(default_factory=dict)
+    revision: int = 1
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One artifact to come: its main file at `path`, its companions beside it by suffix, and its sidecar."""
+
+    image: str
+    target: str
+    path: Path
+    main: Step
+    companions: Mapping[str, Step]
+
+    def files(self) -> Iterator[tuple[Path, Step]]:
+        """Yield (final path, step), companions first, the main file last: the order in which they appear."""
+        for suffix, step in sorted(self.companions.items()):
+            yield self.path.with_name(self.path.name + suffix), step
+        yield self.path, self.main
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All artifacts to make."""
+
+    outputs: tuple[Output, ...]
+
+    @classmethod
+    def of(cls, outputs: Iterable[Output]) -> "Plan":
+        """Return the plan in which equal steps and sources are one, so that each runs, or is hashed, once."""
+        known: dict[str, Source | Step] = {}
+
+        def merged(step: Step) -> Step:
+            inputs = {name: one(source) for name, source in step.inputs.items()}
+            parts = (
+                step.name,
+                step.revision,
+                f"{step.run.__module__}.{step.run.__qualname__}",
+                json.dumps(step.options, sort_keys=True),
+                *(f"{name}={id(source)}" for name, source in sorted(inputs.items())),
+            )
+            found = known.setdefault("\0".join(map(str, parts)), replace(step, inputs=inputs))
+            assert isinstance(found, Step)  # noqa: S101 -- for the type checker
+            return found
+
+        def one(source: Source | Step) -> Source | Step:
+            return merged(source) if isinstance(source, Step) else known.setdefault(str(source.path), source)
+
+        return cls(
+            tuple(
+                replace(
+                    output,
+                    main=merged(output.main),
+                    companions={suffix: merged(step) for suffix, step in output.companions.items()},
+                )
+                for output in outputs
+            )
+        )
+
+    def steps(self) -> tuple[Step, ...]:
+        """Every step once, each after those that it reads."""
+        seen: dict[Step, None] = {}
+
+        def visit(step: Step) -> None:
+            if step in seen:
+                return
+            for source in step.inputs.values():
+                if isinstance(source, Step):
+                    visit(source)
+            seen[step] = None
+
+        for output in self.outputs:
+            for _, step in output.files():
+                visit(step)
+        return tuple(seen)
+
+    def sources(self) -> tuple[Source, ...]:
+        """Every source once."""
+        return tuple(
+            {
+                source: None
+                for step in self.steps()
+                for source in step.inputs.values()
+                if isinstance(source, Source)
+            }
+        )
+
+
+def key(step: Step, digests: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    """Return a step's key: SHA-256 over all that its bytes depend on, 64 hex characters."""
+    parts = {
+        "step": step.name,
+        "revision": step.revision,
+        "options": step.options,
+        "inputs": dict(digests),
+        "tools": dict(versions),
+    }
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""From what a user asks for to a plan: recipes read, kernels judged, targets chosen, artifacts named."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit import recipe, stages, targets
+from imagekit.build import Runner
+from imagekit.errors import KernelError, UsageError
+from imagekit.kernel import KernelFacts, Refusal
+from imagekit.plan import Plan, Source
+from imagekit.recipe import Image
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe."""
+
+    paths: Sequence[Path]
+    targets: Sequence[str] = ()
+    out: str | None = None
+    settings: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A target that `--target all` left out, and why."""
+
+    image: str
+    target: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from."""
+
+    plan: Plan
+    facts: Mapping[str, KernelFacts]
+    skipped: tuple[Skipped, ...]
+    recipes: tuple[Path, ...]
+
+
+def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) -> Prepared:
+    """Return the plan for a request.
+
+    KernelError when a kernel cannot boot on a target that was named, or on any with `all`; RecipeError and
+    UsageError for what cannot be meant. Nothing is made but, in the cache, the kernels' facts.
+    """
+    epoch = recipe.epoch(environment)
+    chosen: list[tuple[Image, str, Source]] = []
+    facts: dict[str, KernelFacts] = {}
+    skipped: list[Skipped] = []
+    images = [image for path in request.paths for image in _images(path, request, environment)]
+    for image in images:
+        name, kernel = _name(image), Source(image.kernel or Path())
+        if name in facts:
+            raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
+        facts[name] = _facts(kernel, name, runner)
+        good, bad = _sorted_out(image, request.targets or image.targets, facts[name])
+        skipped += bad
+        chosen += [(image, target, kernel) for target in good]
+    places = _places([(_name(image), target) for image, target, _ in chosen], request.out)
+    outputs = [
+        targets.load(target).plan(
+            stages.Job(image=image, kernel=kernel, facts=facts[_name(image)], out=out, epoch=epoch)
+        )
+        for (image, target, kernel), out in zip(chosen, places, strict=True)
+    ]
+    recipes = tuple(path for path in request.paths if _is_recipe(path))
+    return Prepared(Plan.of(outputs), facts, tuple(skipped), recipes)
+
+
+def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
+    """Return for each target why it cannot boot this kernel, or None."""
+    return {name: targets.load(name).refusal(facts, image) for name in targets.names()}
+
+
+def _images(path: Path, request: Request, environment: Mapping[str, str]) -> tuple[Image, ...]:
+    settings = request.settings or {}
+    if _is_recipe(path):
+        return recipe.read(path, settings, environment)
+    return recipe.from_kernel(path, settings, environment)
+
+
+def _is_recipe(path: Path) -> bool:
+    return path.suffix == ".toml"
+
+
+def _name(image: Image) -> str:
+    return image.name or ""
+
+
+def _facts(kernel: Source, image: str, runner: Runner) -> KernelFacts:
+    stored, _ = runner.run(stages.facts_step(kernel), {}, image)
+    return stages.read_facts(stored.path)
+
+
+def _sorted_out(image: Image, wanted: Iterable[str], facts: KernelFacts) -> tuple[list[str], list[Skipped]]:
+    wanted = list(dict.fromkeys(wanted))
+    verdicts = judge(facts, image)
+    if ALL in wanted:
+        bad = [Skipped(_name(image), name, refusal) for name, refusal in verdicts.items() if refusal]
+        good = [name for name, refusal in verdicts.items() if refusal is None]
+        if not good:
+            raise _refused(image, bad[0].target, bad[0].refusal, verdicts)
+        return good, bad
+    for name in wanted:
+        targets.load(name)
+        refusal = verdicts[name]
+        if refusal is not None:
+            raise _refused(image, name, refusal, verdicts)
+    return wanted, []
+
+
+def _refused(image: Image, target: str, refusal: Refusal, verdicts: Mapping[str, Refusal | None]) -> KernelError:
+    working = [name for name, other in verdicts.items() if other is None]
+    return KernelError(
+        f"{image.kernel} cannot boot on {target}: {refusal.reason}",
+        details=f"missing: {refusal.missing}" if refusal.missing else "",
+        hint=f"--target {' or '.join(working)} boots it" if working else "no target of today boots it",
+    )
+
+
+def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:
+    """Return where each artifact goes: -o FILE for one, -o DIR/ for many, else here."""
+    if out is not None and not out.endswith("/") and not Path(out).is_dir():
+        if len(chosen) > 1:
+            raise UsageError(
+                f"-o {out} names one file, and {len(chosen)} artifacts are to be made",
+                hint=f"-o {out}/ puts them into a folder",
+            )
+        return [Path(out)]
+    folder = Path(out or ".")
+    return [folder / f"{name}.{target}{_extension(target)}" for name, target in chosen]
+
+
+def _extension(target: str) -> str:
+    extension = targets.load(target).EXTENSION
+    return "" if extension == f".{target}" else extension

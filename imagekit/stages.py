@@ -1,0 +1,193 @@
+"""The steps that every target shares: kernel → facts, root, disk, and the sidecar at the end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from imagekit.artifact import SUFFIX, Sidecar
+from imagekit.boot import BootEntry, boot_files
+from imagekit.disk import Layout, partition_offset, write_disk
+from imagekit.filesystem import filesystem_uuid, identity, tools
+from imagekit.kernel import KernelFacts, read_kernel
+from imagekit.plan import Input, Json, Output, Source, Step
+from imagekit.recipe import MIB, Image
+from imagekit.root import write_root
+
+Guest = Literal["pv", "pvh"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
+
+    `epoch` is the time of everything in the image, in seconds since 1970.
+    """
+
+    image: Image
+    kernel: Source
+    facts: KernelFacts
+    out: Path
+    epoch: int
+
+    @property
+    def name(self) -> str:
+        """The image's name, which `imagekit.recipe` gave to all of them."""
+        return cast("str", self.image.name)
+
+    @property
+    def kernel_path(self) -> str:
+        """The kernel's path in the image."""
+        return self.image.root.kernel or f"/boot/{self.name}.xen"
+
+
+def facts_step(kernel: Source) -> Step:
+    """Return the step that reads a kernel's facts, as JSON."""
+    return Step("kernel", write_facts, {"kernel": kernel})
+
+
+def write_facts(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
+    """Write a kernel's facts. A step function."""
+    out.write_text(json.dumps(read_kernel(inputs["kernel"].path).to_json(), sort_keys=True))
+
+
+def read_facts(path: Path) -> KernelFacts:
+    """Return the facts that `write_facts` wrote."""
+    return KernelFacts.from_json(json.loads(path.read_bytes()))
+
+
+def root_step(job: Job, guest: Guest) -> Step:
+    """Return the step that writes the root tar: kernel, boot files for this kind of guest, the user's files."""
+    image = job.image
+    ramdisk = f"/boot/{job.name}.ramdisk" if image.ramdisk else None
+    entry = BootEntry(
+        title=job.name,
+        kernel=job.kernel_path,
+        cmdline=image.cmdline,
+        ramdisk=ramdisk,
+        partition=None if image.disk.layout == "plain" else 0,
+        pv=guest == "pv",
+    )
+    options: dict[str, Json] = {
+        "kernel": job.kernel_path,
+        "ramdisk": ramdisk,
+        "files": dict(boot_files(entry)),
+        "trees": [{"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)],
+        "names": [item.source.name for item in image.root.files],
+        "epoch": job.epoch,
+    }
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel, **_trees(image)}
+    if image.ramdisk:
+        inputs["ramdisk"] = Source(image.ramdisk)
+    return Step("root", write_root, inputs, options)
+
+
+def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
+    """Return the step that writes the raw disk image, its size a multiple of `unit` bytes."""
+    image = job.image
+    options: dict[str, Json] = {
+        "layout": image.disk.layout,
+        "disk_size": image.disk.size,
+        "filesystem_size": image.filesystem.size,
+        "unit": unit,
+        "free": image.filesystem.free,
+        "type": image.filesystem.type,
+        "label": image.filesystem.label,
+        "block_size": image.filesystem.block_size,
+        "epoch": job.epoch,
+    }
+    inputs: dict[str, Source | Step] = {"root": root}
+    inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
+    needs = tools(image.filesystem.type) + (() if image.disk.layout == "plain" else ("libparted",))
+    return Step("disk", write_disk, inputs, options, tools=needs)
+
+
+def text_step(name: str, text: str) -> Step:
+    """Return a step that writes a text which the plan already knows."""
+    return Step(name, write_text, {}, {"text": text})
+
+
+def write_text(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
+    """Write a text. A step function."""
+    out.write_text(cast("str", options["text"]))
+
+
+def copy_step(name: str, source: Source) -> Step:
+    """Return a step that takes a file of the user's as it is."""
+    return Step(name, write_copy, {"file": source})
+
+
+def write_copy(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
+    """Copy a file. A step function."""
+    out.write_bytes(inputs["file"].path.read_bytes())
+
+
+def output(
+    job: Job,
+    target: str,
+    disk: Step,
+    companions: Mapping[str, Step],
+    boot: Mapping[str, Json],
+    *,
+    blocks: bool = False,
+) -> Output:
+    """Return the artifact: the disk as its main file, the companions, and the sidecar that describes them.
+
+    `boot` says how the target boots it; `blocks` puts the block list into the sidecar.
+    """
+    image = job.image
+    options: dict[str, Json] = {
+        "image": job.name,
+        "target": target,
+        "architecture": job.facts.architecture,
+        "facts": job.facts.to_json(),
+        "kernel_path": job.kernel_path,
+        "boot": {**boot, "cmdline": image.cmdline, "memory": image.memory, "vcpus": image.vcpus},
+        "layout": image.disk.layout,
+        "type": image.filesystem.type,
+        "label": image.filesystem.label,
+        "blocks": blocks,
+    }
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel, "disk": disk, "root": disk.inputs["root"]}
+    inputs |= {f"companion{suffix}": step for suffix, step in companions.items()}
+    sidecar = Step("sidecar", write_sidecar, inputs, options)
+    return Output(job.name, target, job.out, disk, {**companions, SUFFIX: sidecar})
+
+
+def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
+    """Write an artifact's sidecar. A step function."""
+    layout, kind, label = (cast("str", options[name]) for name in ("layout", "type", "label"))
+    blocks = inputs["disk"].blocks()
+    companions = {
+        name.removeprefix("companion"): source.digest
+        for name, source in inputs.items()
+        if name.startswith("companion")
+    }
+    root = inputs["root"].digest
+    sidecar = Sidecar(
+        image=cast("str", options["image"]),
+        target=cast("str", options["target"]),
+        architecture=cast("str", options["architecture"]),
+        kernel={
+            **cast("dict[str, Json]", options["facts"]),
+            "digest": inputs["kernel"].digest,
+            "path": options["kernel_path"],
+        },
+        layout={
+            "disk": layout,
+            "identity": None if layout == "plain" else identity(root, "disk").hex(),
+            "offset": partition_offset(cast("Layout", layout)),
+            "filesystem": {"type": kind, "label": label, "uuid": filesystem_uuid(root, kind, label)},
+        },
+        boot=cast("Mapping[str, Json]", options["boot"]),
+        digest=inputs["disk"].digest,
+        length=blocks.length,
+        companions=companions,
+        blocks=blocks if options["blocks"] else None,
+    )
+    out.write_bytes(sidecar.to_bytes())
+
+
+def _trees(image: Image) -> dict[str, Source]:
+    return {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}

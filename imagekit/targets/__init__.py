@@ -1,0 +1,56 @@
+"""The systems that images are built for: one module each, its name its registration.
+
+A target is a module with SUMMARY, EXTENSION, `refusal` and `plan`. Those of other packages are found by the
+entry-point group `imagekit.targets`.
+"""
+
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from typing import Protocol, cast
+
+from imagekit.errors import UsageError
+from imagekit.kernel import KernelFacts, Refusal
+from imagekit.plan import Output
+from imagekit.recipe import Image
+from imagekit.stages import Job
+
+GROUP = "imagekit.targets"
+
+
+class Target(Protocol):
+    """What a target's module has."""
+
+    SUMMARY: str
+    """One line for `imagekit targets`."""
+
+    EXTENSION: str
+    """The main file's ending, with its dot."""
+
+    @staticmethod
+    def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
+        """Tell why this kernel cannot boot here as the image wants it, or None when it can."""
+
+    @staticmethod
+    def plan(job: Job) -> Output:
+        """Return the steps to the artifact; RecipeError for settings that this system cannot have."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all targets."""
+    return tuple(sorted(_found()))
+
+
+def load(name: str) -> Target:
+    """Return a target by its name; UsageError when there is none."""
+    path = _found().get(name)
+    if path is None:
+        raise UsageError(f"no target is named {name!r}", hint=f"one of {', '.join(names())}, or all")
+    return cast("Target", import_module(path))
+
+
+@cache
+def _found() -> dict[str, str]:
+    ours = {module.name: f"{__name__}.{module.name}" for module in iter_modules(__path__)}
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | ours

@@ -1,0 +1,40 @@
+"""Amazon EC2, EBS: a raw image of whole GiB, and the list of its blocks that are not empty, for the direct APIs.
+
+The volume boots by PV-GRUB (GRUB 0.97 on Mini-OS) as a PV guest: Amazon EC2 User Guide, "Use your own Linux
+kernel". It reads /boot/grub/menu.lst of (hd0) or (hd0,0), on ext2, ext3 or ext4 among others, never on FAT.
+"""
+
+from imagekit.errors import RecipeError
+from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.plan import Output
+from imagekit.recipe import Image
+from imagekit.stages import Job, disk_step, output, root_step
+
+SUMMARY = "Amazon EC2, EBS: raw image of whole GiB for a PV-GRUB volume, its block list in the sidecar"
+EXTENSION = ".ebs"
+
+_GIB = 1 << 30
+_LARGEST = 65536 * _GIB  # StartSnapshot's VolumeSize
+
+
+def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
+    """Tell why PV-GRUB cannot boot this kernel."""
+    if image.boot == "pvh":
+        return Refusal("EC2 has no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', Way.PV_GRUB)
+    return why_not(facts, Way.PV_GRUB)
+
+
+def plan(job: Job) -> Output:
+    """Plan the raw image; the block list is in its sidecar."""
+    image = job.image
+    if image.filesystem.type.startswith("fat"):
+        raise RecipeError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
+    size = image.disk.size
+    if size is not None and (size % _GIB or size > _LARGEST):
+        raise RecipeError(
+            "an EBS volume is a whole number of GiB, 65536 at most",
+            details=f"disk.size is {size} bytes",
+            hint='disk.size = "1GiB", or "auto"',
+        )
+    disk = disk_step(job, root_step(job, "pv"), unit=_GIB)
+    return output(job, "ebs", disk, {}, {"guest": "pv", "way": Way.PV_GRUB.value}, blocks=True)
