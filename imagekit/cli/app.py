@@ -55,7 +55,7 @@ def root(
         raise typer.Exit(ExitCode.USAGE)
 
 
-def main() -> NoReturn:
+def run() -> NoReturn:
     """Run the program and exit."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)

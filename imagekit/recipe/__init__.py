@@ -1,0 +1,10 @@
+"""The recipe: what to build, as typed models. TOML in, JSON Schema out.
+
+A recipe with `[[image]]` tables makes one image for each; what stands outside of them holds for all. Without such
+a table it makes one image, named after the file.
+"""
+
+from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
+from imagekit.recipe.models import MIB, Image, Recipe, parse_size, schema
+
+__all__ = ["MIB", "Image", "Recipe", "epoch", "from_kernel", "parse_size", "read", "schema", "setting", "stem"]

@@ -1,0 +1,163 @@
+"""Read recipes: TOML, the variables that it lets in, settings from the command line on top."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from imagekit.errors import RecipeError, UsageError
+from imagekit.recipe.models import Image, Recipe
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_LARGEST = 4 << 20
+
+
+def from_kernel(kernel: Path, settings: Mapping[str, object], environment: Mapping[str, str]) -> tuple[Image, ...]:
+    """Return the image of a bare kernel, with settings from the command line."""
+    table = _overridden({"kernel": str(kernel.absolute()), "name": stem(kernel)}, settings)
+    return _images(table, None, Path.cwd(), environment)
+
+
+def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, str]) -> tuple[Image, ...]:
+    """Return the images of a recipe file, with settings from the command line on top.
+
+    RecipeError names the file, the key and the line.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise RecipeError(f"{path} is too large for a recipe", details=f"over {_LARGEST >> 20} MiB")
+        table = tomllib.loads(data.decode())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read", details=str(error.strerror)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"{path} is no TOML", details=str(error)) from error
+    for image in table.get("image", []) if isinstance(table.get("image"), list) else []:
+        if isinstance(image, dict):
+            image.update(_overridden(image, settings))
+    if "image" not in table:
+        table = _overridden(table, settings)
+    table.setdefault("name", stem(path))
+    return _images(table, path, path.parent, environment)
+
+
+def stem(path: Path) -> str:
+    """Return the image name that a file's name gives: without its endings, and of plain characters."""
+    name = re.sub(r"(\.(gz|bz2|xz|lzo|zst|xen|elf|bin|toml|raw))+$", "", path.name)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:63] or "image"
+
+
+def setting(text: str) -> tuple[str, object]:
+    """Return (key, value) of a `key=value` from the command line; the value is TOML, or else a text."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        raise UsageError(f"--set wants key=value, not {text!r}", hint="--set filesystem.type=ext4")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _images(
+    table: dict[str, Any], path: Path | None, folder: Path, environment: Mapping[str, str]
+) -> tuple[Image, ...]:
+    allowed = table.get("variables", [])
+    names = {name for name in allowed if isinstance(name, str)} if isinstance(allowed, list) else set()
+    table = _expanded(table, partial(_value_of, names=names, environment=environment, where=path))
+    try:
+        recipe = Recipe.model_validate(table)
+    except ValidationError as error:
+        from imagekit.recipe.explain import explained  # noqa: PLC0415 -- a parser that only errors need
+
+        raise explained(error, path) from None
+    common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
+    if not recipe.image:
+        return (_placed(Image.model_validate(common), folder, path),)
+    common.pop("name", None)
+    images = tuple(_placed(Image.model_validate(_merged(common, image)), folder, path) for image in table["image"])
+    _check_names(images, path)
+    return images
+
+
+def _placed(image: Image, folder: Path, path: Path | None) -> Image:
+    """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
+    if image.kernel is None:
+        raise RecipeError(f"{path}: no kernel is named", hint='kernel = "app.xen"')
+    files = tuple(
+        item.model_copy(update={"source": folder / item.source.expanduser()}) for item in image.root.files
+    )
+    return image.model_copy(
+        update={
+            "name": image.name or stem(image.kernel),
+            "kernel": folder / image.kernel.expanduser(),
+            "ramdisk": folder / image.ramdisk.expanduser() if image.ramdisk else None,
+            "root": image.root.model_copy(update={"files": files}),
+        }
+    )
+
+
+def _check_names(images: tuple[Image, ...], path: Path | None) -> None:
+    names = [image.name for image in images]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise RecipeError(
+            f"{path}: two images are named {double!r}", hint='give each [[image]] its own name = "…"'
+        )
+
+
+def _merged(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(common)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _overridden(table: Mapping[str, Any], settings: Mapping[str, object]) -> dict[str, Any]:
+    result = dict(table)
+    for dotted, value in settings.items():
+        *parents, last = dotted.split(".")
+        place = result
+        for parent in parents:
+            below = place.get(parent, {})
+            if not isinstance(below, dict):
+                raise UsageError(f"--set {dotted}: {parent} is no table")
+            place[parent] = place = dict(below)
+        place[last] = value
+    return result
+
+
+def _expanded(value: Any, replace: Any) -> Any:  # noqa: ANN401 -- TOML is what it is
+    if isinstance(value, str):
+        return _VARIABLE.sub(replace, value)
+    if isinstance(value, dict):
+        return {key: _expanded(below, replace) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_expanded(below, replace) for below in value]
+    return value
+
+
+def _value_of(match: re.Match[str], names: set[str], environment: Mapping[str, str], where: Path | None) -> str:
+    name = match[1]
+    if name not in names:
+        raise RecipeError(
+            f"{where or 'the command line'}: ${{{name}}} is not among the recipe's variables",
+            hint=f'variables = ["{name}"] at the top of the recipe lets it in',
+        )
+    if name not in environment:
+        raise RecipeError(f"{where}: the variable {name} is not set in the environment")
+    return environment[name]
+
+
+def epoch(environment: Mapping[str, str] = os.environ) -> int:
+    """Return SOURCE_DATE_EPOCH, or 2000-01-01T00:00:00Z: the time of everything that is made."""
+    text = environment.get("SOURCE_DATE_EPOCH", "946684800")
+    if not text.isdigit() or not 0 < int(text) < 1 << 32:
+        raise UsageError(f"SOURCE_DATE_EPOCH={text!r} is no number of seconds since 1970")
+    return int(text)

@@ -1,0 +1,77 @@
+"""What every test may ask for: the sample kernels, a store of its own, and a build of a request."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from imagekit.artifact import Artifact
+from imagekit.build import Runner, build
+from imagekit.command import run
+from imagekit.events import Listener, silent
+from imagekit.prepare import Request, prepare
+from imagekit.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+# Times are no claims here: bench/ makes those.
+hypothesis_settings.register_profile(
+    "imagekit", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+hypothesis_settings.load_profile("imagekit")
+
+Make = Callable[..., list[Artifact]]
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the sample kernels, built once a run by gcc, as and ld."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "kernels"
+    with FileLock(shared / "kernels.lock"):
+        if not (folder / "done").exists():
+            run("make", "-s", "-C", ROOT / "recipes" / "kernels", f"OUT={folder}")
+            (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def make(store: Store, tmp_path: Path) -> Make:
+    """Return a function that builds: make(path…, target=…, out=…, settings={…}) -> artifacts, the default in out/."""
+
+    def make_it(
+        *paths: Path,
+        target: str | tuple[str, ...] = (),
+        out: str | Path | None = None,
+        settings: dict[str, object] | None = None,
+        environment: dict[str, str] | None = None,
+        listener: Listener = silent,
+    ) -> list[Artifact]:
+        targets = (target,) if isinstance(target, str) else target
+        where = str(out) if out is not None else f"{tmp_path / 'out'}/"
+        request = Request(paths, targets, where, settings)
+        with store.in_use():
+            prepared = prepare(request, Runner(store), environment or {})
+        return build(prepared.plan, store, listener)
+
+    return make_it
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep tests away from the user's cache and settings."""
+    monkeypatch.setenv("IMAGEKIT_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("SOURCE_DATE_EPOCH", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv(name, raising=False)
+    yield
