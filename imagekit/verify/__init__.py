@@ -1,0 +1,1 @@
+"""Reads artifacts back with tools other than those that made them."""
