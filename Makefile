@@ -1,0 +1,39 @@
+# make demo    set everything up, build the sample kernels and images of them
+# make test    set everything up, run the linters and the tests
+.DELETE_ON_ERROR:
+.PHONY: setup demo test test-long lint bench docs kernels clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+KERNELS := build/kernels
+WORKERS ?= 2
+
+setup:
+	@tools/setup
+
+kernels:
+	@$(MAKE) -s -C recipes/kernels OUT=$(CURDIR)/$(KERNELS)
+
+demo: setup kernels
+	@tools/demo
+
+test: setup kernels lint
+	pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=95
+
+lint: setup
+	ruff check
+	ruff format --check
+	mypy
+	lint-imports
+	codespell
+
+bench: setup kernels
+	python bench/bench.py
+
+lock:
+	tools/lock
+
+docs: setup
+	python tools/reference
+
+clean:
+	rm -rf build dist demo .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -1,0 +1,14 @@
+"""What a kernel is, and where it can boot: any file read as a Xen kernel, hostile ones included.
+
+    facts = read_kernel(Path("app.xen"))
+    refusal = why_not(facts, Way.PV_GRUB)
+
+Nothing is run and nothing is believed: a file gives KernelFacts, or KernelError (exit 3).
+"""
+
+from imagekit.kernel.boots import Refusal, Way, why_not
+from imagekit.kernel.facts import KernelFacts, Kind
+from imagekit.kernel.read import read_kernel, read_kernel_bytes
+from imagekit.kernel.wrapping import unpack
+
+__all__ = ["KernelFacts", "Kind", "Refusal", "Way", "read_kernel", "read_kernel_bytes", "unpack", "why_not"]
