@@ -102,6 +102,8 @@ class Sidecar:
                 data = file.read(_LARGEST + 1)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise VerificationError(f"{path} cannot be read", details=str(error.strerror)) from error
         if len(data) > _LARGEST:
             raise VerificationError(f"{path} is too large for a sidecar", details=f"over {_LARGEST} bytes")
         try:
@@ -124,6 +126,8 @@ class Sidecar:
                 (_typed(index, int), bytes.fromhex(digest)) for index, digest in _typed(content["blocks"], list)
             ]
             blocks = BlockMap(length, tuple(pairs))
+            if blocks.digest != content["digest"]:
+                raise ValueError("its blocks are not those of its digest")
         return cls(
             image=_typed(content["image"], str),
             target=_typed(content["target"], str),
@@ -133,7 +137,9 @@ class Sidecar:
             boot=_typed(content["boot"], dict),
             digest=_typed(content["digest"], str),
             length=length,
-            companions=_typed(content["companions"], dict),
+            companions={
+                suffix: _typed(digest, str) for suffix, digest in _typed(content["companions"], dict).items()
+            },
             blocks=blocks,
         )
 

@@ -10,8 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Event, Lock
 
-from imagekit import command
+from imagekit import command, events
 from imagekit.artifact import Artifact
 from imagekit.disk import libparted_version
 from imagekit.errors import RecipeError, TryAgainError
@@ -32,8 +33,12 @@ class SourceInput:
 
     @cached_property
     def digest(self) -> str:
-        """The content's digest; of a folder, that of all it holds."""
-        return digest_tree(self.path) if self.path.is_dir() else digest_file(self.path)
+        """The content's digest; of a folder, that of all it holds. RecipeError when it cannot be read."""
+        try:
+            return digest_tree(self.path) if self.path.is_dir() else digest_file(self.path)
+        except OSError as error:
+            self.check()
+            raise _unreadable(Path(error.filename or self.path), error) from error
 
     @cached_property
     def state(self) -> bytes:
@@ -46,7 +51,11 @@ class SourceInput:
 
     def check(self) -> None:
         """TryAgainError when the source is no longer what was hashed."""
-        if fingerprint(self.path) != self.state:
+        try:
+            same = fingerprint(self.path) == self.state
+        except OSError:
+            same = False
+        if not same:
             raise TryAgainError(f"{self.path} changed while it was read", hint="run it again when it is at rest")
 
 
@@ -66,8 +75,10 @@ class Runner:
 
     def __init__(self, store: Store, listener: Listener = silent) -> None:
         self.store = store
+        self.stopped = Event()
         self._listener = listener
         self._sources: dict[Source, SourceInput] = {}
+        self._telling = Lock()
 
     def run(self, step: Step, made: Mapping[Step, Stored], image: str) -> tuple[Stored, bool]:
         """Return a step's result, and whether it was there; `made` has those of the steps that it reads."""
@@ -75,22 +86,24 @@ class Runner:
         inputs = self._inputs(step, made)
         its_key = self._key(step, inputs)
 
-        def produce(out: Path) -> None:
-            self._listener(StepStarted(step.name, image, reason))
-            step.run(inputs, out, step.options)
-            for source in inputs.values():
-                if isinstance(source, SourceInput):
-                    source.check()
+        def produce(out: Path, reason: str) -> None:
+            self._tell(StepStarted(step.name, image, reason))
+            try:
+                step.run(inputs, out, step.options)
+            except Exception:
+                _check(inputs)  # a source that changes is a better reason than what comes of it
+                raise
+            _check(inputs)
 
-        reason = self.store.find(its_key).reason
         stored, cached = self.store.make(
             its_key,
             step.name,
             produce,
-            waiting=lambda: self._listener(StepWaits(step.name, image)),
-            damaged=lambda what: self._listener(Warned(f"{image}: {step.name}: {what}; it is made again")),
+            waiting=lambda: self._tell(StepWaits(step.name, image)),
+            damaged=lambda what: self._tell(Warned(f"{image}: {step.name}: {what}; it is made again")),
+            unwanted=self.stopped.is_set,
         )
-        self._listener(StepDone(step.name, image, cached, time.monotonic() - begun))
+        self._tell(StepDone(step.name, image, cached, time.monotonic() - begun))
         return stored, cached
 
     def look(self, plan: Plan) -> Iterator[Planned]:
@@ -112,6 +125,10 @@ class Runner:
             cached = found.result is not None
             yield Planned(step.name, images[step], cached=cached, reason=found.reason, key=its_key)
 
+    def _tell(self, event: events.Event) -> None:
+        with self._telling:  # a listener need not think of threads
+            self._listener(event)
+
     def _inputs(self, step: Step, made: Mapping[Step, Stored]) -> dict[str, Input]:
         return {
             name: self.source(source) if isinstance(source, Source) else made[source]
@@ -126,7 +143,7 @@ class Runner:
                 known = SourceInput(source.path)
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
-                raise RecipeError(f"{source.path} cannot be read", details=str(error.strerror)) from error
+                raise _unreadable(source.path, error) from error
             self._sources[source] = known
         return known
 
@@ -170,6 +187,7 @@ def _run_all(plan: Plan, runner: Runner, jobs: int) -> tuple[dict[Step, Stored],
                     step = running.pop(future)
                     made[step], cached[step] = future.result()
         except BaseException:
+            runner.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return made, cached
@@ -197,6 +215,16 @@ def _placed(
         seconds=seconds,
         cached=all(cached[step] for _, step in output.files()),
     )
+
+
+def _check(inputs: Mapping[str, Input]) -> None:
+    for source in inputs.values():
+        if isinstance(source, SourceInput):
+            source.check()
+
+
+def _unreadable(path: Path, error: OSError) -> RecipeError:
+    return RecipeError(f"{path} cannot be read", details=str(error.strerror))
 
 
 def _images(plan: Plan) -> dict[Step, str]:

@@ -42,7 +42,7 @@ PACKAGES: Mapping[str, str] = {
 }
 
 _children: set["subprocess.Popen[bytes]"] = set()
-_children_lock = threading.Lock()
+_children_lock = threading.RLock()  # a signal may come while its own thread holds it
 _stopping = threading.Event()
 
 
@@ -138,7 +138,8 @@ def stop_children() -> None:
     _stopping.set()
     with _children_lock:
         for child in _children:
-            _kill(child)
+            if child.returncode is None:  # else its number may be another's by now
+                _kill(child)
 
 
 def _environment() -> dict[str, str]:
@@ -170,9 +171,11 @@ def _started(
         _children.add(child)
     try:
         yield child
+    except BaseException:
+        # Whether it ended or not: its own children may not have.
+        _kill(child)
+        raise
     finally:
-        if child.poll() is None:
-            _kill(child)
         child.communicate()
         with _children_lock:
             _children.discard(child)
@@ -187,5 +190,6 @@ def _kill(child: "subprocess.Popen[bytes]") -> None:
 
 def _fate(status: int) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        known = {number.value: number.name for number in signal.Signals}
+        return f"was killed by {known.get(-status, f'signal {-status}')}"
     return f"failed (exit status {status})"

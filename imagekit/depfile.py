@@ -1,6 +1,7 @@
 """The dependency file of a build, for make and ninja: artifacts, and all that they were made from."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,6 @@ def _short(path: Path) -> str:
 
 
 def _escaped(name: str) -> str:
-    for character in ("\\", " ", "#", "\t", ":"):
-        name = name.replace(character, f"\\{character}") if character != ":" else name
-    return name.replace("$", "$$")
+    """Return a name as gcc writes it: make takes a backslash for itself, but before what it quotes."""
+    quoted = re.sub(r"(\\*)([ \t#:])", lambda match: f"{2 * match[1]}\\{match[2]}", name)
+    return quoted.replace("$", "$$")

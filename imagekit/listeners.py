@@ -121,6 +121,6 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
                 told = "[dim]cached" if cached else f"[green]made[/green] in {seconds:.2f} s"
                 progress.console.print(f"{image}: {step}: {told}", highlight=False)
             case StepWaits() | Warned():
-                progress.console.print(_line(event, verbose=False), style="yellow", highlight=False)
+                progress.console.print(_line(event, verbose=False), style="yellow", highlight=False, markup=False)
 
     return listen

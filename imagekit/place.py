@@ -28,10 +28,11 @@ def place(result: Stored, path: Path, store: Path) -> None:
             os.utime(path)
         else:
             _copy(result.path, path)
-        memory.parent.mkdir(exist_ok=True)
-        memory.write_text(json.dumps(_state(path, result.digest)))
     except OSError as error:
         raise _explained(error, path) from error
+    with suppress(OSError):  # it is in its place, remembered or not
+        memory.parent.mkdir(exist_ok=True)
+        memory.write_text(json.dumps(_state(path, result.digest)))
 
 
 def _state(path: Path, digest: str) -> list[object] | None:
@@ -45,7 +46,7 @@ def _state(path: Path, digest: str) -> list[object] | None:
 
 def _remembered(memory: Path) -> object:
     try:
-        return json.loads(memory.read_bytes())
+        return json.loads(memory.read_bytes()) or False
     except (OSError, ValueError):
         return False  # equal to no state
 
@@ -54,6 +55,8 @@ def _copy(source: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=f"-o {path}/ puts artifacts into it by their default names")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a device, a pipe or a socket: an artifact is a file with others beside it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
     _sweep(path)
     try:
@@ -100,5 +103,5 @@ def _sweep(path: Path) -> None:
 
 def _explained(error: OSError, path: Path) -> ImagekitError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return full_disk(path.parent)
+        return full_disk(path.parent, "make room there, or name another place with -o")
     return BuildError(f"{path} cannot be written", details=error.strerror or str(error))

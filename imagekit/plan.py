@@ -87,7 +87,7 @@ class Plan:
             parts = (
                 step.name,
                 step.revision,
-                f"{step.run.__module__}.{step.run.__qualname__}",
+                _function(step),
                 json.dumps(step.options, sort_keys=True),
                 *(f"{name}={id(source)}" for name, source in sorted(inputs.items())),
             )
@@ -142,6 +142,7 @@ def key(step: Step, digests: Mapping[str, str], versions: Mapping[str, str]) -> 
     """Return a step's key: SHA-256 over all that its bytes depend on, 64 hex characters."""
     parts = {
         "step": step.name,
+        "run": _function(step),
         "revision": step.revision,
         "options": step.options,
         "inputs": dict(digests),
@@ -149,3 +150,8 @@ def key(step: Step, digests: Mapping[str, str], versions: Mapping[str, str]) -> 
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _function(step: Step) -> str:
+    """Return the whole name of a step's function: steps of two plug-ins may share a name, and nothing else."""
+    return f"{step.run.__module__}.{step.run.__qualname__}"

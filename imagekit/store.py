@@ -12,6 +12,7 @@ A kill at any point leaves nothing or a whole result, so there is nothing to res
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -22,14 +23,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import platformdirs
 from filelock import FileLock, Timeout
 
-from imagekit.errors import BuildError, TryAgainError
+from imagekit.errors import BuildError, ImagekitError, TryAgainError
 from imagekit.sparse import BlockMap, map_blocks
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NEW = "new-"
 _HOUR = 3600.0
+_ROOM = "`imagekit cache prune --keep 1GiB` makes room; IMAGEKIT_CACHE_DIR names another place"
+_PATIENCE = 0.2  # seconds between two looks whether a wait is still wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to a look-up: the result, or None and why."""
+    """The answer to a look-up: the result, or None and why; `damaged` where it is no longer what was stored."""
 
     result: Stored | None
     reason: str
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class Damage:
 
     digest: str
     found: str
+
+
+def default_root() -> Path:
+    """Return the user's own cache folder."""
+    return platformdirs.user_cache_path("imagekit", appauthor=False)
 
 
 class Store:
@@ -80,11 +90,7 @@ class Store:
             for name in ("results", "blobs", "locks", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BuildError(
-                f"the cache {root} cannot be used",
-                details=str(error),
-                hint="set IMAGEKIT_CACHE_DIR to a folder that you can write to",
-            ) from error
+            raise _unusable(root, error) from error
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -108,39 +114,39 @@ class Store:
             # Moved or touched: only the bytes can tell.
             if map_blocks(blob).digest != record.digest:
                 self._discard(record.digest)
-                return Found(None, "the cached result was damaged")
+                return Found(None, "the cached result was damaged", damaged=True)
             self._write_record(key, record.step, record.digest)
-        try:
-            if time.time() - map_path(blob).stat().st_mtime > _HOUR:
-                os.utime(map_path(blob))
-        except FileNotFoundError:
-            return Found(None, "the cached result has lost its block map")
+        if not _has_map(blob):
+            return Found(None, "the cached result has lost its block map", damaged=True)
+        if time.time() - _last_use(blob) > _HOUR:
+            os.utime(map_path(blob))
         return Found(Stored(blob, record.digest), "cached")
 
     def make(
         self,
         key: str,
         step: str,
-        produce: Callable[[Path], None],
+        produce: Callable[[Path, str], None],
         *,
         waiting: Callable[[], None],
         damaged: Callable[[str], None],
+        unwanted: Callable[[], bool] = lambda: False,
     ) -> tuple[Stored, bool]:
-        """Return the result of a key and whether it was found; `produce` writes it to the path that it is given.
+        """Return the result of a key and whether it was found; else `produce` gets a path to write and the reason.
 
-        Call it inside `in_use`. `waiting` is called when somebody else is making the same thing.
+        Call it inside `in_use`. `waiting` is called when somebody else is making the same thing; the wait ends,
+        with TryAgainError, once `unwanted` is true.
         """
         found = self.find(key)
         if found.result is not None:
             return found.result, True
-        with self._locked(key, waiting):
+        with self._room(), self._locked(key, waiting, unwanted):
             again = self.find(key)
             if again.result is not None:
                 return again.result, True
-            for reason in {found.reason, again.reason}:
-                if "damaged" in reason or "lost" in reason:
-                    damaged(reason)
-            return self._made(key, step, produce), False
+            if found.damaged:
+                damaged(found.reason)
+            return self._made(key, step, lambda out: produce(out, found.reason)), False
 
     def records(self) -> Iterator[tuple[str, Record]]:
         """Yield each key and its record."""
@@ -150,15 +156,20 @@ class Store:
                 yield path.name, record
 
     def verify(self) -> Iterator[tuple[str, Damage | None]]:
-        """Hash every blob in full and yield (digest, damage or None); damaged ones are taken away."""
+        """Hash every blob in full and yield (digest, damage or None); damaged ones are taken away.
+
+        A block map that is lost or damaged is written anew.
+        """
         with self.in_use():
             for blob in self._blobs():
-                found = map_blocks(blob).digest
-                if found == blob.name:
+                blocks = map_blocks(blob)
+                if blocks.digest == blob.name:
+                    if not _has_map(blob):
+                        self._write_map(blob, blocks)
                     yield blob.name, None
                 else:
                     self._discard(blob.name)
-                    yield blob.name, Damage(blob.name, found)
+                    yield blob.name, Damage(blob.name, blocks.digest)
 
     def prune(self, *, keep_bytes: int | None = None, max_age: float | None = None) -> tuple[int, int]:
         """Remove blobs unused for `max_age` seconds, then the longest unused until `keep_bytes` are left.
@@ -187,27 +198,26 @@ class Store:
     def _made(self, key: str, step: str, produce: Callable[[Path], None]) -> Stored:
         with self._workplace() as folder:
             out = folder / "out"
-            try:
-                produce(out)
-                blocks = map_blocks(out)
-                _flush(out)
-                self._place(folder, out, blocks)
-            except OSError as error:
-                if error.errno in _FULL:
-                    raise full_disk(self.root) from error
-                raise
+            produce(out)
+            blocks = map_blocks(out)
+            _flush(out)
+            self._place(out, blocks)
         self._write_record(key, step, blocks.digest)
         return Stored(self._blob(blocks.digest), blocks.digest)
 
-    def _place(self, folder: Path, out: Path, blocks: BlockMap) -> None:
+    def _place(self, out: Path, blocks: BlockMap) -> None:
         blob = self._blob(blocks.digest)
-        side = folder / "map"
-        side.write_bytes(blocks.to_bytes())
-        _flush(side)
-        side.replace(map_path(blob))
+        self._write_map(blob, blocks)
         out.chmod(0o444)
         out.replace(blob)
         _flush(blob.parent)
+
+    def _write_map(self, blob: Path, blocks: BlockMap) -> None:
+        with self._workplace() as folder:
+            side = folder / "map"
+            side.write_bytes(blocks.to_bytes())
+            _flush(side)
+            side.replace(map_path(blob))
 
     def _record(self, key: str) -> Record | None:
         try:
@@ -238,17 +248,38 @@ class Store:
         for key, record in self.records():
             if not self._blob(record.digest).exists():
                 (self.root / "results" / key).unlink(missing_ok=True)
+        for side in (self.root / "blobs").glob("*.map"):
+            if not side.with_suffix("").exists():
+                side.unlink(missing_ok=True)
         for lock in (self.root / "locks").iterdir():
             lock.unlink(missing_ok=True)
 
     @contextmanager
-    def _locked(self, key: str, waiting: Callable[[], None]) -> Iterator[None]:
+    def _room(self) -> Iterator[None]:
+        """Tell a full disk from other failures, of ours and of the tools."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise full_disk(self.root) from error
+            raise
+        except ImagekitError as error:
+            if any(os.strerror(number) in error.details for number in _FULL):
+                raise full_disk(self.root) from error
+            raise
+
+    @contextmanager
+    def _locked(self, key: str, waiting: Callable[[], None], unwanted: Callable[[], bool]) -> Iterator[None]:
         lock = FileLock(self.root / "locks" / key)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             waiting()
-            lock.acquire()
+            while not lock.is_locked:
+                if unwanted():
+                    raise TryAgainError("the wait for another build's result was given up") from None
+                with suppress(Timeout):
+                    lock.acquire(timeout=_PATIENCE)
         try:
             yield
         finally:
@@ -256,7 +287,11 @@ class Store:
 
     @contextmanager
     def _shared_lock(self, kind: int) -> Iterator[None]:
-        with (self.root / "in-use").open("a") as file:
+        try:
+            opened = (self.root / "in-use").open("a")
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        with opened as file:
             try:
                 fcntl.flock(file, kind)
             except BlockingIOError:
@@ -267,14 +302,8 @@ class Store:
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
-        try:
-            new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root / "tmp"))
-            lock = (new / "lock").open("w")
-        except OSError as error:
-            if error.errno in _FULL:
-                raise full_disk(self.root) from error
-            raise
-        with lock:
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root / "tmp"))
+        with (new / "lock").open("w") as lock:
             # Locked before it is seen under its own name: a sweeper never takes living work for dead.
             fcntl.flock(lock, fcntl.LOCK_EX)
             folder = new.rename(new.with_name(new.name.removeprefix(_NEW)))
@@ -291,9 +320,10 @@ class Store:
                     if time.time() - folder.stat().st_mtime > _HOUR:
                         shutil.rmtree(folder, ignore_errors=True)
                     continue
-                with (folder / "lock").open("r") as lock:
+                with suppress(FileNotFoundError), (folder / "lock").open("r") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder, ignore_errors=True)
+                # Without a lock file it is being taken away, or was when the one who did it died.
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def map_path(blob: Path) -> Path:
@@ -301,14 +331,31 @@ def map_path(blob: Path) -> Path:
     return blob.with_name(blob.name + ".map")
 
 
-def full_disk(folder: Path) -> TryAgainError:
-    """Return the error for a disk without room."""
-    status = os.statvfs(folder)
+def full_disk(folder: Path, hint: str = _ROOM) -> TryAgainError:
+    """Return the error for a disk without room; the hint is the cache's."""
+    status = os.statvfs(next(there for there in (folder.absolute(), *folder.absolute().parents) if there.exists()))
     return TryAgainError(
         f"the disk of {folder} is full",
         details=f"{status.f_bavail * status.f_frsize >> 20} MiB left",
-        hint="`imagekit cache prune --keep 1GiB` makes room; IMAGEKIT_CACHE_DIR names another place",
+        hint=hint,
     )
+
+
+def _unusable(root: Path, error: OSError) -> ImagekitError:
+    if error.errno in _FULL:
+        return full_disk(root)
+    return BuildError(
+        f"the cache {root} cannot be used",
+        details=str(error),
+        hint="set IMAGEKIT_CACHE_DIR to a folder that you can write to",
+    )
+
+
+def _has_map(blob: Path) -> bool:
+    """Tell whether a blob's map is there and whole: the blob's digest is the SHA-256 of its bytes."""
+    with suppress(FileNotFoundError):
+        return hashlib.sha256(map_path(blob).read_bytes()).hexdigest() == blob.name
+    return False
 
 
 def _last_use(blob: Path) -> float:

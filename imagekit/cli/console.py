@@ -8,7 +8,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import platformdirs
 import typer
 
 
@@ -48,7 +47,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
     """Return where the cache lies: IMAGEKIT_CACHE_DIR, else XDG_CACHE_HOME/imagekit."""
     named = environment.get("IMAGEKIT_CACHE_DIR")
-    return Path(named) if named else platformdirs.user_cache_path("imagekit", appauthor=False)
+    from imagekit.store import default_root  # noqa: PLC0415 -- --help need not import it
+
+    return Path(named) if named else default_root()
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 
 from imagekit.disk.layout import Layout, Spot, lay_out
 from imagekit.disk.table import write_table
-from imagekit.filesystem import Content, Place, Settings, Type, filesystem_uuid, identity, make, measure, smallest
+from imagekit.filesystem import Place, Settings, Type, filesystem_uuid, identity, make, measure, smallest, stage
 from imagekit.plan import Input, Json
 
 Options = Mapping[str, Json]
@@ -22,10 +22,10 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     """
     layout = cast("Layout", options["layout"])
     settings = _settings(options, inputs["root"].digest)
-    needs = measure(inputs["root"].path)
+    staged = stage(inputs["root"].path, inputs, out.with_name("staged"))
     spot = lay_out(
         layout,
-        smallest(needs, settings, cast("int", options["free"])),
+        smallest(measure(staged.members()), settings, cast("int", options["free"])),
         disk=cast("int | None", options["disk_size"]),
         filesystem=cast("int | None", options["filesystem_size"]),
         unit=cast("int", options["unit"]),
@@ -33,7 +33,7 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     _create(out, spot)
     if layout != "plain":
         write_table(out, layout, spot, settings.type, identity(inputs["root"].digest, "disk"))
-    make(Place(out, spot.offset, spot.size), settings, Content(inputs["root"].path, inputs, needs))
+    make(Place(out, spot.offset, spot.size), settings, staged)
 
 
 def _settings(options: Options, root: str) -> Settings:

@@ -2,20 +2,22 @@
 
 from imagekit.filesystem.identity import filesystem_uuid, identity
 from imagekit.filesystem.make import make, tools
-from imagekit.filesystem.settings import TYPES, Content, Needs, Place, Settings, Type
+from imagekit.filesystem.settings import TYPES, Needs, Place, Settings, Type
 from imagekit.filesystem.size import measure, smallest
+from imagekit.filesystem.staging import Staged, stage
 
 __all__ = [
     "TYPES",
-    "Content",
     "Needs",
     "Place",
     "Settings",
+    "Staged",
     "Type",
     "filesystem_uuid",
     "identity",
     "make",
     "measure",
     "smallest",
+    "stage",
     "tools",
 ]

@@ -31,7 +31,7 @@ def batch(staged: Staged, epoch: int) -> bytes:
     lines = [*_stamps("/", Member("", "dir", 0o755, epoch), epoch, staged=True)]
     inside = {member.path for member in staged.inside}
     links = Counter(member.target for member in staged.outside if member.kind == "hard")
-    for folder, members in _by_folder([*staged.inside, *staged.outside]):
+    for folder, members in _by_folder(staged.members()):
         lines.append(f"cd {_quoted('/' + folder)}")
         for member in members:
             lines += _commands(member, staged, epoch, inside=member.path in inside)
@@ -47,7 +47,7 @@ def _commands(member: Member, staged: Staged, epoch: int, *, inside: bool) -> It
             yield f"ln {_quoted('/' + member.target)} {name}"
         return
     if member.path in staged.sources:
-        yield f"write {_quoted(os.fspath(staged.sources[member.path].absolute()))} {name}"
+        yield f"write {_quoted(staged.sources[member.path])} {name}"
     elif member.kind in _NODES:
         major, minor = member.device
         numbers = "" if member.kind == "fifo" else f" {major} {minor}"

@@ -6,14 +6,13 @@ are written by the same batch, straight from the user's folder: read once, writt
 """
 
 from importlib.resources import as_file, files
-from pathlib import Path
 
 from imagekit.command import run
 from imagekit.errors import BuildError, ImagekitError, ToolError
 from imagekit.filesystem.batch import batch
-from imagekit.filesystem.settings import Content, Needs, Place, Settings
+from imagekit.filesystem.settings import Place, Settings
 from imagekit.filesystem.size import block_size, inodes
-from imagekit.filesystem.staging import stage
+from imagekit.filesystem.staging import Staged
 
 # The features are ours, not those of the machine's mke2fs.conf: no metadata_csum and no 64bit, which GRUB 0.97
 # (Amazon's PV-GRUB) cannot read; no resize_inode, which costs a small image a tenth of its size.
@@ -26,22 +25,22 @@ _FEATURES = {
 _TOO_SMALL = ("Could not allocate", "too small", "ran out of", "No free space")
 
 
-def make(place: Place, settings: Settings, content: Content) -> None:
+def make(place: Place, settings: Settings, staged: Staged) -> None:
     """Make and fill the file system; see `imagekit.filesystem.make`."""
-    staged = stage(content, place.disk.with_name("staged"))
     commands = batch(staged, settings.epoch)
-    _mke2fs(place, settings, content.needs, staged.folder)
+    _mke2fs(place, settings, staged)
     _debugfs(place, settings.epoch, commands)
 
 
-def _mke2fs(place: Place, settings: Settings, needs: Needs, folder: Path) -> None:
+def _mke2fs(place: Place, settings: Settings, staged: Staged) -> None:
+    entries = len(staged.inside) + len(staged.outside)
     with as_file(files("imagekit.filesystem") / "mke2fs.conf") as config:
         try:
             run(
                 "mke2fs", "-q", "-F", "-t", settings.type, "-O", _FEATURES[settings.type],
-                "-b", str(block_size(settings, place.size)), "-I", "256", "-N", str(inodes(needs, place.size)),
-                "-m", "0", "-U", settings.uuid, "-L", settings.label, "-d", folder,
-                "-E", f"offset={place.offset},hash_seed={settings.uuid},nodiscard,no_copy_xattrs,root_owner=0:0",
+                "-b", str(block_size(settings, place.size)), "-I", "256", "-N", str(inodes(entries, place.size)),
+                "-m", "0", "-U", settings.uuid, "-L", settings.label, "-d", staged.folder,
+                "-E", f"offset={place.offset},hash_seed={settings.uuid},no_copy_xattrs,root_owner=0:0",
                 place.disk, f"{place.size // 1024}k",
                 env={"E2FSPROGS_FAKE_TIME": str(settings.epoch), "MKE2FS_CONFIG": str(config)},
             )  # fmt: skip

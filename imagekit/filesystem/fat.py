@@ -4,18 +4,17 @@ from pathlib import Path
 
 from imagekit.command import run
 from imagekit.errors import BuildError, RecipeError, ToolError
-from imagekit.filesystem.settings import Content, Place, Settings
-from imagekit.filesystem.staging import Staged, stage
+from imagekit.filesystem.settings import Place, Settings
+from imagekit.filesystem.staging import Staged
 from imagekit.root import Member
 
 _SECTOR = 512
 _CHUNK = 200  # files a mcopy: short of any limit on a command line
 
 
-def make(place: Place, settings: Settings, content: Content) -> None:
+def make(place: Place, settings: Settings, staged: Staged) -> None:
     """Make and fill the file system; see `imagekit.filesystem.make`."""
-    staged = stage(content, place.disk.with_name("staged"))
-    for member in (*staged.inside, *staged.outside):
+    for member in staged.members():
         _check(member)
     _mkfs(place, settings)
     _fill(place, settings, staged)
@@ -64,14 +63,13 @@ def _by_folder(staged: Staged) -> list[tuple[str, list[Path]]]:
         path = staged.folder / member.path
         source = staged.sources.get(member.target if member.kind == "hard" else member.path)
         if source is not None:
-            path.symlink_to(source.absolute())  # mcopy names a file as its source is named
+            path.symlink_to(source)  # mcopy names a file as its source is named
         folders.setdefault(member.path.rpartition("/")[0], []).append(path)
     return sorted(folders.items())
 
 
 def _sorted(staged: Staged, *kinds: str) -> list[Member]:
-    members = (*staged.inside, *staged.outside)
-    return sorted((member for member in members if member.kind in kinds), key=lambda member: member.path)
+    return sorted((member for member in staged.members() if member.kind in kinds), key=lambda member: member.path)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -1,11 +1,8 @@
 """What a file system is to be."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
-
-from imagekit.plan import Input
 
 Type = Literal["ext2", "ext3", "ext4", "fat16", "fat32"]
 TYPES: tuple[str, ...] = get_args(Type)
@@ -46,12 +43,3 @@ class Needs:
     entries: int
     small: int
     large: int
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What goes in: a root tar, the inputs that it refers to, and what it needs."""
-
-    root: Path
-    inputs: Mapping[str, Input]
-    needs: Needs

@@ -1,9 +1,9 @@
 """How large a file system must be to hold a tree, with a margin that is stated: 5 % and what `free` asks for."""
 
-from pathlib import Path
+from collections.abc import Iterable
 
 from imagekit.filesystem.settings import Needs, Settings
-from imagekit.root import Member, read_root
+from imagekit.root import Member
 
 MIB = 1 << 20
 _LARGE = 512 * MIB  # from here on mke2fs, too, takes 4 KiB blocks
@@ -14,15 +14,11 @@ _FAT16_CLUSTERS = 4085  # fewer would be FAT12, more than 65524 FAT32 (Microsoft
 _FAT32_CLUSTERS = 65525
 
 
-def measure(root: Path) -> Needs:
-    """Add up a root tar."""
-    entries = small = large = 0
-    for member, _ in read_root(root):
-        entries += 1
-        length = _length(member)
-        small += -(-length // 1024) * 1024
-        large += -(-length // 4096) * 4096
-    return Needs(entries, small, large)
+def measure(members: Iterable[Member]) -> Needs:
+    """Add up a tree."""
+    lengths = [_length(member) for member in members]
+    small, large = (sum(-(-length // block) for length in lengths) * block for block in (1024, 4096))
+    return Needs(len(lengths), small, large)
 
 
 def smallest(needs: Needs, settings: Settings, free: int) -> int:
@@ -45,9 +41,9 @@ def block_size(settings: Settings, size: int) -> int:
     return settings.block_size or (1024 if size < _LARGE else 4096)
 
 
-def inodes(needs: Needs, size: int) -> int:
+def inodes(entries: int, size: int) -> int:
     """Return how many inodes to make: one for each 16 KiB as mke2fs does, and enough for the tree."""
-    return max(needs.entries + _SPARE_INODES, size // 16384)
+    return max(entries + _SPARE_INODES, size // 16384)
 
 
 def _length(member: Member) -> int:

@@ -2,53 +2,57 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from imagekit.errors import BuildError
-from imagekit.filesystem.settings import Content
 from imagekit.plan import Input
-from imagekit.root import Member, read_root
+from imagekit.root import Member, Reference, read_root
 
 
 @dataclass
 class Staged:
-    """A folder with what lies in the tar itself, and the members, by path.
+    """A tree, ready to be put into a file system.
 
-    `inside` were unpacked, `outside` must be written from where `sources` says, or made by name.
+    `inside` are the members that were unpacked into `folder`; `outside` those that must be written from where
+    `sources` says, by path, or made by name.
     """
 
     folder: Path
     inside: list[Member] = field(default_factory=list)
     outside: list[Member] = field(default_factory=list)
-    sources: dict[str, Path] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def members(self) -> Iterator[Member]:
+        """Yield all members."""
+        yield from self.inside
+        yield from self.outside
 
 
-def stage(tree: Content, folder: Path) -> Staged:
-    """Unpack a root tar's own files, folders and links below a new folder; refer to the rest."""
+def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
+    """Unpack a root tar's own files, folders and links below a new folder; refer to the rest.
+
+    `inputs` are the folders that the tar refers to. BuildError when one of their files is of another size now.
+    """
     folder.mkdir()
     staged = Staged(folder)
-    kinds: dict[str, str] = {}
-    for member, content in read_root(tree.root):
-        path = _below(folder, member.path)
-        here = member.reference is None and member.kind in {"dir", "file", "link"}
-        if member.kind == "hard":
-            here = kinds.get(member.target) == "inside"
-        kinds[member.path] = "inside" if here else "outside"
-        if here:
-            _unpack(member, path, folder)
-            if content is not None:
-                with path.open("xb") as file:
-                    shutil.copyfileobj(content, file, 1 << 20)
-                path.chmod(member.mode)
-        elif member.reference is not None:
-            staged.sources[member.path] = _source(member, tree.inputs)
-        (staged.inside if here else staged.outside).append(member)
+    unpacked: set[str] = set()
+    for member, content in read_root(root):
+        if member.reference is not None:
+            staged.sources[member.path] = _source(member, member.reference, inputs)
+        elif member.kind in {"dir", "file", "link"} or member.target in unpacked:
+            _unpack(member, content, folder)
+            unpacked.add(member.path)
+            staged.inside.append(member)
+            continue
+        staged.outside.append(member)
     return staged
 
 
-def _unpack(member: Member, path: Path, folder: Path) -> None:
+def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
+    path = _below(folder, member.path)
     if member.kind == "dir":
         # Its real mode is set afterwards: we must be able to write into it.
         path.mkdir(mode=0o755)
@@ -56,13 +60,15 @@ def _unpack(member: Member, path: Path, folder: Path) -> None:
         path.symlink_to(member.target)
     elif member.kind == "hard":
         os.link(_below(folder, member.target), path, follow_symlinks=False)
+    elif content is not None:
+        with path.open("xb") as file:
+            shutil.copyfileobj(content, file, 1 << 20)
+        path.chmod(member.mode)
 
 
-def _source(member: Member, inputs: Mapping[str, Input]) -> Path:
-    assert member.reference is not None  # noqa: S101 -- for the type checker
-    source = inputs[member.reference.input].path / member.reference.path
-    status = source.lstat()
-    if status.st_size != member.size:
+def _source(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:
+    source = os.path.join(os.path.abspath(inputs[reference.input].path), reference.path)
+    if os.lstat(source).st_size != member.size:
         raise BuildError(f"{source} changed while the image was built", hint="run the build again")
     return source
 

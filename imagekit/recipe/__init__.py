@@ -5,6 +5,7 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import MIB, Image, Recipe, parse_size, schema
+from imagekit.recipe.models import Image, Recipe, schema
+from imagekit.recipe.values import MIB, parse_size
 
 __all__ = ["MIB", "Image", "Recipe", "epoch", "from_kernel", "parse_size", "read", "schema", "setting", "stem"]

@@ -26,6 +26,8 @@ def explained(error: ValidationError, path: Path | None) -> RecipeError:
 def _words(problem: Any) -> str:  # noqa: ANN401 -- pydantic's ErrorDetails
     if problem["type"] == "extra_forbidden":
         return f"no such key ({_did_you_mean(tuple(problem['loc']))})"
+    if problem["type"] == "missing":
+        return "is missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]} (is {problem['input']!r:.80})"
 

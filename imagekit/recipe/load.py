@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +15,8 @@ from imagekit.recipe.models import Image, Recipe
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LARGEST = 4 << 20
+_FAT_LABEL = re.compile(r"[A-Za-z0-9_-]{0,11}")
+_Table = TypeVar("_Table", bound=Image)
 
 
 def from_kernel(kernel: Path, settings: Mapping[str, object], environment: Mapping[str, str]) -> tuple[Image, ...]:
@@ -41,9 +43,8 @@ def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, s
     for image in table.get("image", []) if isinstance(table.get("image"), list) else []:
         if isinstance(image, dict):
             image.update(_overridden(image, settings))
-    if "image" not in table:
-        table = _overridden(table, settings)
-    table.setdefault("name", stem(path))
+    if not table.get("image"):
+        table = {"name": stem(path), **_overridden(table, settings)}
     return _images(table, path, path.parent, environment)
 
 
@@ -60,7 +61,7 @@ def setting(text: str) -> tuple[str, object]:
         raise UsageError(f"--set wants key=value, not {text!r}", hint="--set filesystem.type=ext4")
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return key, value
 
 
@@ -69,37 +70,52 @@ def _images(
 ) -> tuple[Image, ...]:
     allowed = table.get("variables", [])
     names = {name for name in allowed if isinstance(name, str)} if isinstance(allowed, list) else set()
-    table = _expanded(table, partial(_value_of, names=names, environment=environment, where=path))
     try:
-        recipe = Recipe.model_validate(table)
+        table = _expanded(table, partial(_value_of, names=names, environment=environment, where=path))
+    except RecursionError:
+        raise RecipeError(f"{path or 'the command line'}: tables lie in tables without end") from None
+    recipe = _validated(Recipe, table, path)
+    common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
+    own: list[dict[str, Any]] = table["image"] if recipe.image else [{}]
+    images = tuple(_placed(_validated(Image, _merged(common, image), path), folder, path) for image in own)
+    _check_names(images, path)
+    return images
+
+
+def _validated(model: type[_Table], table: dict[str, Any], path: Path | None) -> _Table:
+    try:
+        return model.model_validate(table)
     except ValidationError as error:
         from imagekit.recipe.explain import explained  # noqa: PLC0415 -- a parser that only errors need
 
         raise explained(error, path) from None
-    common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
-    if not recipe.image:
-        return (_placed(Image.model_validate(common), folder, path),)
-    common.pop("name", None)
-    images = tuple(_placed(Image.model_validate(_merged(common, image)), folder, path) for image in table["image"])
-    _check_names(images, path)
-    return images
 
 
 def _placed(image: Image, folder: Path, path: Path | None) -> Image:
     """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
     if image.kernel is None:
-        raise RecipeError(f"{path}: no kernel is named", hint='kernel = "app.xen"')
-    files = tuple(
-        item.model_copy(update={"source": folder / item.source.expanduser()}) for item in image.root.files
-    )
+        raise RecipeError(f"{path or 'the command line'}: no kernel is named", hint='kernel = "app.xen"')
+    if image.filesystem.type.startswith("fat") and not _FAT_LABEL.fullmatch(image.filesystem.label):
+        raise RecipeError(
+            f"{path or 'the command line'}: FAT takes no label {image.filesystem.label!r}",
+            hint="11 characters at most, and no full stop",
+        )
+    files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
     return image.model_copy(
         update={
             "name": image.name or stem(image.kernel),
-            "kernel": folder / image.kernel.expanduser(),
-            "ramdisk": folder / image.ramdisk.expanduser() if image.ramdisk else None,
+            "kernel": _found(image.kernel, folder),
+            "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,
             "root": image.root.model_copy(update={"files": files}),
         }
     )
+
+
+def _found(path: Path, folder: Path) -> Path:
+    try:
+        return folder / path.expanduser()
+    except RuntimeError as error:
+        raise RecipeError(f"{path}: nobody's home", details=str(error)) from None
 
 
 def _check_names(images: tuple[Image, ...], path: Path | None) -> None:
@@ -151,13 +167,15 @@ def _value_of(match: re.Match[str], names: set[str], environment: Mapping[str, s
             hint=f'variables = ["{name}"] at the top of the recipe lets it in',
         )
     if name not in environment:
-        raise RecipeError(f"{where}: the variable {name} is not set in the environment")
+        raise RecipeError(f"{where or 'the command line'}: the variable {name} is not set in the environment")
     return environment[name]
 
 
 def epoch(environment: Mapping[str, str] = os.environ) -> int:
     """Return SOURCE_DATE_EPOCH, or 2000-01-01T00:00:00Z: the time of everything that is made."""
     text = environment.get("SOURCE_DATE_EPOCH", "946684800")
-    if not text.isdigit() or not 0 < int(text) < 1 << 32:
-        raise UsageError(f"SOURCE_DATE_EPOCH={text!r} is no number of seconds since 1970")
+    if not re.fullmatch("[0-9]{1,10}", text) or not 0 < int(text) < 1 << 32:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH={text!r} is no number of seconds since 1970, 1 at least and 2^32 at most"
+        )
     return int(text)

@@ -1,5 +1,6 @@
 """The line of a key in a TOML text, for error messages: tomllib keeps no positions."""
 
+import tomllib
 from collections.abc import Iterator
 
 import tree_sitter
@@ -29,7 +30,7 @@ def _places(document: tree_sitter.Node) -> Iterator[tuple[Path, int]]:
                 number = counts.get(prefix, -1) + 1
                 counts[prefix] = number
                 prefix = (*prefix, number)
-            yield prefix, node.start_point[0] + 1
+            yield from _reached(prefix, 0, node)
             children = children[1:]
         for pair in children if node.type != "pair" else [node]:
             yield from _pair(pair, prefix)
@@ -40,8 +41,14 @@ def _pair(node: tree_sitter.Node, prefix: Path) -> Iterator[tuple[Path, int]]:
         return
     key, value = node.named_children[0], node.named_children[-1]
     path = (*prefix, *_names(key))
-    yield path, key.start_point[0] + 1
+    yield from _reached(path, len(prefix), key)
     yield from _inside(value, path)
+
+
+def _reached(path: Path, known: int, node: tree_sitter.Node) -> Iterator[tuple[Path, int]]:
+    """Yield what a node names, and the tables on the way there, which have perhaps no line of their own."""
+    for depth in range(known + 1, len(path) + 1):
+        yield path[:depth], node.start_point[0] + 1
 
 
 def _inside(value: tree_sitter.Node, path: Path) -> Iterator[tuple[Path, int]]:
@@ -68,4 +75,5 @@ def _numbered(names: Path, counts: dict[Path, int]) -> Path:
 def _names(key: tree_sitter.Node) -> Path:
     if key.type == "dotted_key":
         return tuple(name for child in key.named_children for name in _names(child))
-    return ((key.text or b"").decode().strip("\"'"),)
+    # A key may be quoted, with escapes.
+    return tuple(tomllib.loads(f"{(key.text or b'').decode()} = 0"))

@@ -1,38 +1,12 @@
 """The recipe as typed models: what may be said, in which words, and what holds where nothing is said."""
 
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
-MIB = 1 << 20
-_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZE = re.compile(r"(\d+)\s*([a-z]*)", re.IGNORECASE)
-
-
-def parse_size(value: object) -> int:
-    """Return a size in bytes: a number, or a text such as "64MiB"; ValueError for what is none."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(str(value).strip())
-    if match is None or match[2].lower() not in _UNITS:
-        raise ValueError('a size is a number of bytes, or a text like "64MiB" or "2GiB"')
-    return int(match[1]) * _UNITS[match[2].lower()]
-
-
-def _size_or_auto(value: object) -> int | None:
-    return None if value == "auto" else parse_size(value)
-
-
-def _in_image(value: str) -> str:
-    if not value.startswith("/") or ".." in value.split("/"):
-        raise ValueError("a path in the image begins with / and has no '..'")
-    return value
-
-
-Size = Annotated[int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(ge=0)]
-SizeOrAuto = Annotated[int | None, BeforeValidator(_size_or_auto, json_schema_input_type=int | str)]
+from imagekit.recipe.values import MIB, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
 
 
 class Model(BaseModel):
@@ -44,10 +18,8 @@ class Model(BaseModel):
 class Files(Model):
     """Files of the user's own: a folder, a tar or a single file, and where it goes in the image."""
 
-    source: Path = Field(
-        alias="from", strict=False, description="A folder, a tar (plain, gz, bz2, xz, zst) or a file."
-    )
-    to: Annotated[str, BeforeValidator(_in_image, json_schema_input_type=str)] = Field(
+    source: HostPath = Field(alias="from", description="A folder, a tar (plain, gz, bz2, xz, zst) or a file.")
+    to: ImagePath = Field(
         default="/", description="Where it goes. A file goes into a path that ends with /, else it gets that name."
     )
 
@@ -55,7 +27,7 @@ class Files(Model):
 class Root(Model):
     """What goes into the file system beside the kernel."""
 
-    kernel: Annotated[str, BeforeValidator(_in_image, json_schema_input_type=str)] | None = Field(
+    kernel: KernelPath | None = Field(
         default=None, description="The kernel's path in the image. Default: /boot/NAME.xen."
     )
     files: tuple[Files, ...] = Field(
@@ -74,7 +46,7 @@ class Filesystem(Model):
         default=MIB, description="Free space to leave, where the size is automatic. 5 % come on top."
     )
     label: str = Field(
-        default="", max_length=16, pattern=r"^[A-Za-z0-9_.-]*$", description="11 characters on FAT."
+        default="", max_length=16, pattern=r"^[A-Za-z0-9_.-]*$", description="FAT: 11 characters, no full stop."
     )
     block_size: Literal[0, 1024, 2048, 4096] = Field(
         default=0, description="Bytes (FAT: a cluster). 0: 1024 below 512 MiB, else 4096."
@@ -129,28 +101,27 @@ class Image(Model):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Default: the file's stem."
     )
-    kernel: Path | None = Field(default=None, strict=False, description="The .xen file. Relative to the recipe.")
-    ramdisk: Path | None = Field(default=None, strict=False, description="An initrd, for kernels that take one.")
-    targets: tuple[str, ...] = Field(default=("xen",), strict=False, description="`imagekit targets` lists them.")
+    kernel: HostPath | None = Field(default=None, description="The .xen file. Relative to the recipe.")
+    ramdisk: HostPath | None = Field(default=None, description="An initrd, for kernels that take one.")
+    targets: tuple[str, ...] = Field(
+        default=("xen",), strict=False, min_length=1, description="`imagekit targets` lists them."
+    )
     boot: Literal["auto", "pv", "pvh"] = Field(
         default="auto", description="auto: PV where the kernel can, else PVH."
     )
-    cmdline: str = Field(default="", max_length=4095, description="The kernel's command line, without its path.")
-    memory: Annotated[Size, Field(ge=4 * MIB)] = Field(default=64 * MIB, description="Of the guest. Whole MiB.")
+    cmdline: Annotated[str, AfterValidator(str.strip)] = Field(
+        default="",
+        max_length=4095,
+        description="The kernel's command line, without its path. Spaces around it do not count.",
+    )
+    memory: Memory = Field(default=64 * MIB, description="Of the guest. Whole MiB.")
     vcpus: int = Field(default=1, ge=1, le=512)
-    root: Root = Root()
-    filesystem: Filesystem = Filesystem()
-    disk: Disk = Disk()
+    root: Root = Field(default_factory=Root)
+    filesystem: Filesystem = Field(default_factory=Filesystem)
+    disk: Disk = Field(default_factory=Disk)
     vif: tuple[Vif, ...] = Field(default=(), strict=False)
     extra_disk: tuple[ExtraDisk, ...] = Field(default=(), strict=False)
-    xen: Xen = Xen()
-
-    @field_validator("memory")
-    @classmethod
-    def _whole_mib(cls, value: int) -> int:
-        if value % MIB:
-            raise ValueError("memory is given to a guest in whole MiB")
-        return value
+    xen: Xen = Field(default_factory=Xen)
 
 
 class Recipe(Image):
@@ -162,10 +133,21 @@ class Recipe(Image):
     image: tuple[Image, ...] = Field(default=(), strict=False, description="Several images in one file.")
 
 
+class _Schema(GenerateJsonSchema):
+    """TOML has no null: a key may be left out, but it never is null."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        found = super().default_schema(schema)
+        return {key: value for key, value in found.items() if key != "default" or value is not None}
+
+
 def schema() -> dict[str, Any]:
     """Return the recipe's JSON Schema."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Recipe.model_json_schema(by_alias=True),
+        **Recipe.model_json_schema(by_alias=True, schema_generator=_Schema),
         "title": "imagekit recipe",
     }
