@@ -100,23 +100,22 @@ def _facts(kernel: Source, image: str, runner: Runner) -> KernelFacts:
 
 def _sorted_out(image: Image, wanted: Iterable[str], facts: KernelFacts) -> tuple[list[str], list[Skipped]]:
     wanted = list(dict.fromkeys(wanted))
-    verdicts = judge(facts, image)
     if ALL in wanted:
+        verdicts = judge(facts, image)
         bad = [Skipped(_name(image), name, refusal) for name, refusal in verdicts.items() if refusal]
         good = [name for name, refusal in verdicts.items() if refusal is None]
         if not good:
-            raise _refused(image, bad[0].target, bad[0].refusal, verdicts)
+            raise _refused(image, bad[0].target, bad[0].refusal, facts)
         return good, bad
     for name in wanted:
-        targets.load(name)
-        refusal = verdicts[name]
+        refusal = targets.load(name).refusal(facts, image)
         if refusal is not None:
-            raise _refused(image, name, refusal, verdicts)
+            raise _refused(image, name, refusal, facts)
     return wanted, []
 
 
-def _refused(image: Image, target: str, refusal: Refusal, verdicts: Mapping[str, Refusal | None]) -> KernelError:
-    working = [name for name, other in verdicts.items() if other is None]
+def _refused(image: Image, target: str, refusal: Refusal, facts: KernelFacts) -> KernelError:
+    working = [name for name, other in judge(facts, image).items() if other is None]
     return KernelError(
         f"{image.kernel} cannot boot on {target}: {refusal.reason}",
         details=f"missing: {refusal.missing}" if refusal.missing else "",

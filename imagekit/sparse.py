@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TypeVar
@@ -116,8 +116,9 @@ def digest_tree(path: Path) -> str:
     first: dict[tuple[int, int], bytes] = {}
     with ThreadPoolExecutor(_HASHERS) as pool:
         entries = list(walk(path))
-        for entry, content in zip(entries, pool.map(_content, entries), strict=True):
-            name = os.fsencode(os.path.relpath(entry.path, path))
+        contents = chain.from_iterable(pool.map(_contents, _in_rounds(entries)))
+        for entry, content in zip(entries, contents, strict=True):
+            name = os.fsencode(entry.path[len(os.fspath(path)) + 1 :])
             # Two names of one file are one file in the image, and two equal files are two.
             twin = b"" if entry.key is None else first.setdefault(entry.key, name)
             for field in (name, entry.kind.encode(), content, b"" if twin == name else twin):
@@ -261,10 +262,17 @@ def _entry(child: "os.DirEntry[str]") -> Entry:
     )
 
 
+def _contents(entries: list[Entry]) -> list[bytes]:
+    return [_content(entry) for entry in entries]
+
+
 def _content(entry: Entry) -> bytes:
     if entry.kind == "dir":
         return b""
     if entry.kind == "link":
         return os.fsencode(os.readlink(entry.path))
     with open(entry.path, "rb", buffering=0) as file:
+        # file_digest makes a buffer of 256 KiB each time: too much for small files by the thousand.
+        if entry.size <= BLOCK:
+            return hashlib.sha256(file.read()).digest()
         return hashlib.file_digest(file, "sha256").digest()

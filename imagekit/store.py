@@ -23,9 +23,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock, Timeout
-
 from imagekit.errors import BuildError, ImagekitError, TryAgainError
 from imagekit.sparse import BlockMap, map_blocks
 
@@ -78,6 +75,8 @@ class Damage:
 
 def default_root() -> Path:
     """Return the user's own cache folder."""
+    import platformdirs  # noqa: PLC0415 -- a farm names its own
+
     return platformdirs.user_cache_path("imagekit", appauthor=False)
 
 
@@ -270,6 +269,8 @@ class Store:
 
     @contextmanager
     def _locked(self, key: str, waiting: Callable[[], None], unwanted: Callable[[], bool]) -> Iterator[None]:
+        from filelock import FileLock, Timeout  # noqa: PLC0415 -- 8 ms that a build of cached results can do without
+
         lock = FileLock(self.root / "locks" / key)
         try:
             lock.acquire(blocking=False)

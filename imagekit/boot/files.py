@@ -10,18 +10,32 @@ So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a d
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from imagekit.errors import RecipeError
 
 # What both GRUB 2's script language and pygrub's plain reading of it take for the same words.
-_PLAIN = re.compile(r"[\w ./:=,@%+^~-]*", re.ASCII)
+_WORD = r"[\w./:=,@%+^~-]+"
+_PLAIN = re.compile(rf"({_WORD}( {_WORD})*)?", re.ASCII)
+
+_GRUB_CFG = "/boot/grub/grub.cfg"
+_BEFORE_MENU_LST = (
+    _GRUB_CFG,
+    "/grub/grub.cfg",
+    "/boot/grub2/grub.cfg",
+    "/grub2/grub.cfg",
+    "/boot/isolinux/isolinux.cfg",
+    "/boot/extlinux/extlinux.conf",
+    "/boot/extlinux.conf",
+    "/extlinux/extlinux.conf",
+    "/extlinux.conf",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BootEntry:
-    """The one entry of the menu. `kernel` and `ramdisk` are absolute paths in the image.
+    """The one entry of the menu. `kernel` and `ramdisk` are absolute paths in the image, of plain characters.
 
     `partition` counts from 0; None means that the file system is the whole disk.
     """
@@ -41,6 +55,8 @@ def boot_files(entry: BootEntry) -> Mapping[str, str]:
             raise RecipeError(
                 "a boot menu is made of lines: no control characters in a command line", details=repr(text)
             )
+    if entry.cmdline.endswith("\\"):
+        raise RecipeError("GRUB joins a line that ends with a backslash to the next one", details=entry.cmdline)
     menu = _menu_lst(entry)
     files = {
         "/boot/grub/menu.lst": menu,
@@ -48,10 +64,15 @@ def boot_files(entry: BootEntry) -> Mapping[str, str]:
         "/boot/menu.lst": menu,
     }
     if entry.pv and _PLAIN.fullmatch(entry.cmdline):
-        # GRUB 2 expands quotes, $ and ; where menu.lst takes the line as it is: such a command line is left to
-        # menu.lst, the only one that can say it exactly.
-        files["/boot/grub/grub.cfg"] = _grub_cfg(entry)
+        # GRUB 2 expands quotes, $ and ; and joins spaces, where menu.lst takes the line as it is: such a command
+        # line is left to menu.lst, the only one that can say it exactly.
+        files[_GRUB_CFG] = _grub_cfg(entry)
     return files
+
+
+def shadowing(files: Iterable[str]) -> tuple[str, ...]:
+    """Return the paths in the image that pygrub would read in place of these boot files."""
+    return () if _GRUB_CFG in files else _BEFORE_MENU_LST
 
 
 def _menu_lst(entry: BootEntry) -> str:

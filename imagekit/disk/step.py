@@ -7,7 +7,18 @@ from typing import cast
 
 from imagekit.disk.layout import Layout, Spot, lay_out
 from imagekit.disk.table import write_table
-from imagekit.filesystem import Place, Settings, Type, filesystem_uuid, identity, make, measure, smallest, stage
+from imagekit.filesystem import (
+    Place,
+    Settings,
+    Type,
+    filesystem_uuid,
+    identity,
+    make,
+    measure,
+    settled,
+    smallest,
+    stage,
+)
 from imagekit.plan import Input, Json
 
 Options = Mapping[str, Json]
@@ -23,9 +34,10 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     layout = cast("Layout", options["layout"])
     settings = _settings(options, inputs["root"].digest)
     staged = stage(inputs["root"].path, inputs, out.with_name("staged"))
+    needs, free = measure(staged.members()), cast("int", options["free"])
     spot = lay_out(
         layout,
-        smallest(measure(staged.members()), settings, cast("int", options["free"])),
+        smallest(needs, settings, free),
         disk=cast("int | None", options["disk_size"]),
         filesystem=cast("int | None", options["filesystem_size"]),
         unit=cast("int", options["unit"]),
@@ -33,7 +45,7 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     _create(out, spot)
     if layout != "plain":
         write_table(out, layout, spot, settings.type, identity(inputs["root"].digest, "disk"))
-    make(Place(out, spot.offset, spot.size), settings, staged)
+    make(Place(out, spot.offset, spot.size), settled(needs, settings, free, spot.size), staged)
 
 
 def _settings(options: Options, root: str) -> Settings:

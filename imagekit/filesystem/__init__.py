@@ -3,7 +3,7 @@
 from imagekit.filesystem.identity import filesystem_uuid, identity
 from imagekit.filesystem.make import make, tools
 from imagekit.filesystem.settings import TYPES, Needs, Place, Settings, Type
-from imagekit.filesystem.size import measure, smallest
+from imagekit.filesystem.size import measure, settled, smallest
 from imagekit.filesystem.staging import Staged, stage
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "identity",
     "make",
     "measure",
+    "settled",
     "smallest",
     "stage",
     "tools",

@@ -23,6 +23,7 @@ _MODES = {
     "fifo": 0o010000,
     "link": 0o120000,
 }
+_2038 = 1 << 31  # from here on a time needs more bits than debugfs and mke2fs write by themselves
 _NODES = {"char": "c", "block": "b", "fifo": "p"}
 
 
@@ -36,12 +37,14 @@ def batch(staged: Staged, epoch: int) -> bytes:
         for member in members:
             lines += _commands(member, staged, epoch, inside=member.path in inside)
             if member.path in links and member.path not in inside:
-                lines.append(f"sif {_quoted(_name(member))} links_count {1 + links[member.path]}")
+                lines.append(f"sif {_quoted('./' + _name(member))} links_count {1 + links[member.path]}")
     return b"".join(os.fsencode(line) + b"\n" for line in lines)
 
 
 def _commands(member: Member, staged: Staged, epoch: int, *, inside: bool) -> Iterator[str]:
     name = _quoted(_name(member))
+    # Of a bare name, debugfs would take "<2>" for inode 2, and "-r" for an option.
+    here = _quoted("./" + _name(member))
     if member.kind == "hard":
         if not inside:
             yield f"ln {_quoted('/' + member.target)} {name}"
@@ -52,14 +55,16 @@ def _commands(member: Member, staged: Staged, epoch: int, *, inside: bool) -> It
         major, minor = member.device
         numbers = "" if member.kind == "fifo" else f" {major} {minor}"
         yield f"mknod {name} {_NODES[member.kind]}{numbers}"
-    yield from _stamps(name, member, epoch, staged=inside)
+    yield from _stamps(here, member, epoch, staged=inside)
     for attribute, value in sorted(member.xattrs.items()):
-        yield f"ea_set -f {_quoted(os.fspath(_value(staged, value)))} {name} {_quoted(attribute)}"
+        yield f"ea_set -f {_quoted(os.fspath(_value(staged, value)))} {here} {_quoted(attribute)}"
 
 
 def _stamps(name: str, member: Member, epoch: int, *, staged: bool) -> Iterator[str]:
     yield f"sif {name} mode 0{_MODES[member.kind] | member.mode:o}"
-    # What debugfs wrote belongs to 0:0 and is of the epoch already; what mke2fs copied is the builder's.
+    # What debugfs wrote belongs to 0:0 and is of the epoch until 2038; what mke2fs copied is the builder's.
+    late = epoch >= _2038
+    staged = staged or late
     if staged or member.uid:
         yield f"sif {name} uid {member.uid}"
     if staged or member.gid:
@@ -69,6 +74,8 @@ def _stamps(name: str, member: Member, epoch: int, *, staged: bool) -> Iterator[
     if staged:
         yield f"sif {name} atime @{epoch}"
         yield f"sif {name} ctime @{epoch}"
+    if late:
+        yield f"sif {name} crtime @{epoch}"
 
 
 def _value(staged: Staged, value: bytes) -> Path:

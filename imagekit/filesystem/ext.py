@@ -8,10 +8,10 @@ are written by the same batch, straight from the user's folder: read once, writt
 from importlib.resources import as_file, files
 
 from imagekit.command import run
-from imagekit.errors import BuildError, ImagekitError, ToolError
+from imagekit.errors import BuildError, ImagekitError, RecipeError, ToolError
 from imagekit.filesystem.batch import batch
 from imagekit.filesystem.settings import Place, Settings
-from imagekit.filesystem.size import block_size, inodes
+from imagekit.filesystem.size import inodes
 from imagekit.filesystem.staging import Staged
 
 # The features are ours, not those of the machine's mke2fs.conf: no metadata_csum and no 64bit, which GRUB 0.97
@@ -22,11 +22,15 @@ _FEATURES = {
     "ext3": f"{_EXT2},has_journal",
     "ext4": f"{_EXT2},has_journal,extent,flex_bg,extra_isize,dir_nlink,huge_file",
 }
+_NO_ROOM_BESIDE = "Insufficient space to store extended attribute"
 _TOO_SMALL = ("Could not allocate", "too small", "ran out of", "No free space")
 
 
 def make(place: Place, settings: Settings, staged: Staged) -> None:
     """Make and fill the file system; see `imagekit.filesystem.make`."""
+    for member in staged.members():
+        if member.path == "lost+found" and member.kind != "dir":
+            raise RecipeError("/lost+found is a folder in every ext file system", details=f"here a {member.kind}")
     commands = batch(staged, settings.epoch)
     _mke2fs(place, settings, staged)
     _debugfs(place, settings.epoch, commands)
@@ -38,7 +42,7 @@ def _mke2fs(place: Place, settings: Settings, staged: Staged) -> None:
         try:
             run(
                 "mke2fs", "-q", "-F", "-t", settings.type, "-O", _FEATURES[settings.type],
-                "-b", str(block_size(settings, place.size)), "-I", "256", "-N", str(inodes(entries, place.size)),
+                "-b", str(settings.block_size), "-I", "256", "-N", str(inodes(entries, place.size)),
                 "-m", "0", "-U", settings.uuid, "-L", settings.label, "-d", staged.folder,
                 "-E", f"offset={place.offset},hash_seed={settings.uuid},no_copy_xattrs,root_owner=0:0",
                 place.disk, f"{place.size // 1024}k",
@@ -67,5 +71,11 @@ def _explained(error: ToolError, size: int) -> ImagekitError:
             f"the tree does not fit into a file system of {size >> 20} MiB",
             details=error.details.splitlines()[-1],
             hint='leave filesystem.size at "auto", or give it more',
+        )
+    if _NO_ROOM_BESIDE in error.details:
+        return RecipeError(
+            "a file's extended attributes are larger than a block",
+            details=error.details,
+            hint="filesystem.block_size = 4096 holds more",
         )
     return error

@@ -10,7 +10,7 @@ TYPES: tuple[str, ...] = get_args(Type)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A file system's settings. `block_size` is in bytes (FAT: a cluster); 0 leaves the choice to imagekit.
+    """A file system's settings. `block_size` is in bytes (FAT: a cluster); 0: not settled yet (FAT: the default).
 
     `uuid` is the UUID, FAT's volume id its first four bytes; `epoch` is the time of everything, in seconds.
     """

@@ -1,6 +1,7 @@
 """How large a file system must be to hold a tree, with a margin that is stated: 5 % and what `free` asks for."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from imagekit.filesystem.settings import Needs, Settings
 from imagekit.root import Member
@@ -10,6 +11,7 @@ _LARGE = 512 * MIB  # from here on mke2fs, too, takes 4 KiB blocks
 _INODE = 256
 _SPARE_INODES = 32  # 11 of ext2's own, and room for a few files
 _MARGIN = 1.05
+_JOURNALED = 2048  # blocks: of fewer, mke2fs leaves the journal out
 _FAT16_CLUSTERS = 4085  # fewer would be FAT12, more than 65524 FAT32 (Microsoft's FAT specification)
 _FAT32_CLUSTERS = 65525
 
@@ -24,26 +26,35 @@ def measure(members: Iterable[Member]) -> Needs:
 def smallest(needs: Needs, settings: Settings, free: int) -> int:
     """Return the size, in bytes and whole MiB, that holds the tree and leaves `free` bytes."""
     if settings.fat:
-        return _round(_fat(needs.large + free, settings))
-    block = block_size(settings, needs.large + free)
-    data = needs.small if block == 1024 else needs.large  # noqa: PLR2004
-    size = (data + data // (block // 4) + needs.entries * _INODE + free) * _MARGIN
-    size += size / 16384 * _INODE  # the inodes that mke2fs makes beyond those
-    if settings.type != "ext2":
-        size += _journal(int(size), block)
-    # Bitmaps, descriptors and the backups of those: some blocks for each group of 8 * block blocks.
-    size += (size // (8 * block * block) + 1) * 4 * block + 32 * block
-    return _round(int(size))
+        return _fat(needs.large + free, settings)
+    if settings.block_size:
+        return _ext(needs, settings, free, settings.block_size)
+    size = _ext(needs, settings, free, 1024)
+    return size if size < _LARGE else _ext(needs, settings, free, 4096)
 
 
-def block_size(settings: Settings, size: int) -> int:
-    """Return the block size to use for a file system of `size` bytes."""
-    return settings.block_size or (1024 if size < _LARGE else 4096)
+def settled(needs: Needs, settings: Settings, free: int, size: int) -> Settings:
+    """Return the settings with the block size that a file system of `size` bytes for this tree gets."""
+    if settings.fat or settings.block_size:
+        return settings
+    large = size >= _LARGE and _ext(needs, settings, free, 4096) <= size
+    return replace(settings, block_size=4096 if large else 1024)
 
 
 def inodes(entries: int, size: int) -> int:
     """Return how many inodes to make: one for each 16 KiB as mke2fs does, and enough for the tree."""
     return max(entries + _SPARE_INODES, size // 16384)
+
+
+def _ext(needs: Needs, settings: Settings, free: int, block: int) -> int:
+    data = needs.small if block == 1024 else needs.large  # noqa: PLR2004
+    size = (data + data // (block // 4) + needs.entries * _INODE + free) * _MARGIN
+    size += size / 16384 * _INODE  # the inodes that mke2fs makes beyond those
+    if settings.type != "ext2":
+        size = max(size + _journal(int(size), block), _JOURNALED * block)
+    # Bitmaps, descriptors and the backups of those: some blocks for each group of 8 * block blocks.
+    size += (size // (8 * block * block) + 1) * 4 * block + 32 * block
+    return _round(int(size))
 
 
 def _length(member: Member) -> int:
@@ -67,7 +78,7 @@ def _fat(content: int, settings: Settings) -> int:
     cluster = settings.block_size or (4096 if settings.type == "fat32" else 2048)
     clusters = _FAT16_CLUSTERS if settings.type == "fat16" else _FAT32_CLUSTERS
     # mkfs.fat wants a little more than the least.
-    return max(int(content * _MARGIN) + MIB, (clusters + 64) * cluster + MIB)
+    return _round(max(int(content * _MARGIN) + MIB, (clusters + 64) * cluster + MIB))
 
 
 def _round(size: int) -> int:

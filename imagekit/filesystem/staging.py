@@ -55,7 +55,8 @@ def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
     path = _below(folder, member.path)
     if member.kind == "dir":
         # Its real mode is set afterwards: we must be able to write into it.
-        path.mkdir(mode=0o755)
+        path.mkdir()
+        path.chmod(0o700)
     elif member.kind == "link":
         path.symlink_to(member.target)
     elif member.kind == "hard":
@@ -63,7 +64,8 @@ def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
     elif content is not None:
         with path.open("xb") as file:
             shutil.copyfileobj(content, file, 1 << 20)
-        path.chmod(member.mode)
+        # Its real mode, too, is set afterwards: the tools must be able to read it.
+        path.chmod(0o600)
 
 
 def _source(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:

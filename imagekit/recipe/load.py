@@ -14,7 +14,8 @@ from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.models import Image, Recipe
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_LARGEST = 4 << 20
+_LARGEST = 1 << 20
+_DEEPEST = 50  # parts of a dotted key: tomllib's memory grows with their square
 _FAT_LABEL = re.compile(r"[A-Za-z0-9_-]{0,11}")
 _Table = TypeVar("_Table", bound=Image)
 
@@ -30,22 +31,28 @@ def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, s
 
     RecipeError names the file, the key and the line.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise RecipeError(f"{path} is too large for a recipe", details=f"over {_LARGEST >> 20} MiB")
-        table = tomllib.loads(data.decode())
-    except OSError as error:
-        raise RecipeError(f"{path} cannot be read", details=str(error.strerror)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path} is no TOML", details=str(error)) from error
+    table = _parsed(path)
     for image in table.get("image", []) if isinstance(table.get("image"), list) else []:
         if isinstance(image, dict):
             image.update(_overridden(image, settings))
     if not table.get("image"):
         table = {"name": stem(path), **_overridden(table, settings)}
     return _images(table, path, path.parent, environment)
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise RecipeError(f"{path} is too large for a recipe", details=f"over {_LARGEST >> 20} MiB")
+        if any(line.partition(b"=")[0].count(b".") > _DEEPEST for line in data.splitlines()):
+            raise RecipeError(f"{path} is no recipe", details=f"a key of more than {_DEEPEST} parts")
+        return tomllib.loads(data.decode())
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read", details=str(error.strerror)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"{path} is no TOML", details=str(error)) from error
 
 
 def stem(path: Path) -> str:
@@ -75,9 +82,12 @@ def _images(
     except RecursionError:
         raise RecipeError(f"{path or 'the command line'}: tables lie in tables without end") from None
     recipe = _validated(Recipe, table, path)
+    if not recipe.image:
+        return (_placed(recipe, folder, path),)
     common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
-    own: list[dict[str, Any]] = table["image"] if recipe.image else [{}]
-    images = tuple(_placed(_validated(Image, _merged(common, image), path), folder, path) for image in own)
+    images = tuple(
+        _placed(_validated(Image, _merged(common, own), path), folder, path) for own in table["image"]
+    )
     _check_names(images, path)
     return images
 

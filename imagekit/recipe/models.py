@@ -12,7 +12,7 @@ from imagekit.recipe.values import MIB, HostPath, ImagePath, KernelPath, Memory,
 class Model(BaseModel):
     """Every table of a recipe: unknown keys are refused, values are not coerced, nothing changes once read."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Files(Model):

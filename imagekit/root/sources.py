@@ -4,8 +4,10 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,28 @@ _OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
 )
 
 
+# What a damaged or hostile tar makes its readers raise.
+_UNREADABLE = (
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    EOFError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+)
+_LONGEST_NAME = 255  # ext2's limit, and FAT's
+_LONGEST_PATH = 3000  # bytes: with the folder that it is unpacked in, below Linux's 4096
+_LONGEST_LINK = 1023  # bytes: what the smallest block of ext2 holds
+_IDS = (1 << 32) - 1  # the last one means none
+_MAJORS, _MINORS = 1 << 12, 1 << 16  # debugfs takes no more
+# Others (a Mac's) have no place in a file system of Linux.
+_XATTR = re.compile(rf"{re.escape(XATTR)}(user|security|trusted|system)\.[^\0\n]+")
+
+
 def is_tar(path: Path) -> bool:
     """Tell by its name whether a file is a tar."""
     return path.name.endswith(TAR_SUFFIXES)
@@ -37,9 +61,12 @@ def clean(name: str, where: str) -> str:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or "\0" in name:
         raise RecipeError(f"{where}: {name!r} leads out of the image", hint="names in a tree have no '..'")
-    if any(len(os.fsencode(part)) > 255 for part in parts):  # noqa: PLR2004 -- ext2's and FAT's limit
-        raise RecipeError(f"{where}: {name[:60]!r}… has a part of more than 255 bytes")
-    return "/".join(parts)
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise RecipeError(f"{where}: {name[:60]!r}… has a part of more than {_LONGEST_NAME} bytes")
+    path = "/".join(parts)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise RecipeError(f"{where}: {name[:60]!r}… is longer than {_LONGEST_PATH} bytes")
+    return path
 
 
 def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Member]:
@@ -50,13 +77,13 @@ def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Mem
     """
     first: dict[tuple[int, int], str] = {}
     for entry in walk(folder):
-        below = os.path.relpath(entry.path, folder)
+        below = entry.path[len(os.fspath(folder)) + 1 :]
         path = clean(f"{to}/{below}", str(folder))
         mtime = max(0, min(entry.mtime, epoch))
         if entry.kind == "dir":
             yield Member(path, "dir", 0o755, mtime)
         elif entry.kind == "link":
-            yield Member(path, "link", 0o777, mtime, target=os.readlink(entry.path))
+            yield _checked(Member(path, "link", 0o777, mtime, target=os.readlink(entry.path)), str(folder))
         elif entry.key in first and entry.key is not None:
             yield Member(path, "hard", 0o644, mtime, target=first[entry.key])
         else:
@@ -73,26 +100,68 @@ def opened_tar(path: Path, scratch: Path) -> Iterator[tarfile.TarFile]:
         head = file.read(8)
     opener = next((opener for magic, opener in _OPENERS if head.startswith(magic)), None)
     try:
-        if opener is not None:
-            with opener(path) as packed, scratch.open("wb") as plain:
-                shutil.copyfileobj(packed, plain, 1 << 20)
-        with tarfile.open(scratch if opener else path, "r:", errorlevel=2) as tar:
+        with _explained(path):
+            if opener is not None:
+                with opener(path) as packed, scratch.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
+            tar = tarfile.open(scratch if opener else path, "r:", errorlevel=2)  # noqa: SIM115 -- closed below
+        with tar:
             yield tar
-    except (tarfile.TarError, lzma.LZMAError, zstandard.ZstdError, EOFError, gzip.BadGzipFile) as error:
-        raise RecipeError(f"{path} is no readable tar", details=f"{type(error).__name__}: {error}") from error
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def tar_members(tar: tarfile.TarFile, where: str, to: str, epoch: int) -> Iterator[tuple[Member, tarfile.TarInfo]]:
+def tar_members(
+    tar: tarfile.TarFile, source: Path, to: str, epoch: int
+) -> Iterator[tuple[Member, tarfile.TarInfo]]:
     """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded."""
-    for info in tar:
-        if not info.isreg() and info.type not in KINDS:
-            raise RecipeError(f"{where}: {info.name!r} is of a type that no image holds", details=repr(info.type))
-        info.name = clean(f"{to}/{info.name}", where)
-        info.mtime = max(0, min(int(info.mtime), epoch))
-        if info.islnk():
-            info.linkname = clean(f"{to}/{info.linkname}", where)
-        info.pax_headers = {name: value for name, value in info.pax_headers.items() if name.startswith(XATTR)}
-        if info.name:
-            yield from_tarinfo(info), info
+    where = str(source)
+    with _explained(source):
+        for info in tar:
+            if not info.isreg() and info.type not in KINDS:
+                raise RecipeError(
+                    f"{where}: {info.name!r} is of a type that no image holds", details=repr(info.type)
+                )
+            if info.size < 0:
+                raise tarfile.ReadError("a member of negative size")
+            info.name = clean(f"{to}/{info.name}", where)
+            info.mtime = max(0, min(int(info.mtime), epoch))
+            if info.islnk():
+                info.linkname = clean(f"{to}/{info.linkname}", where)
+            info.pax_headers = {name: value for name, value in info.pax_headers.items() if _XATTR.fullmatch(name)}
+            if info.name:
+                yield _checked(from_tarinfo(info), where), info
+        _check_end(tar)
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Refuse a tar that breaks off: tarfile takes anything that is no header for the end."""
+    file = tar.fileobj
+    assert file is not None  # noqa: S101 -- for the type checker
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"neither a member nor the end at byte {tar.offset}")
+
+
+def _checked(member: Member, where: str) -> Member:
+    """Return the member; RecipeError for one that no file system of Linux holds."""
+    target = os.fsencode(member.target)
+    if member.kind == "link" and (not 0 < len(target) <= _LONGEST_LINK or b"\0" in target):
+        raise RecipeError(f"{where}: the link {member.path!r} names nothing, or more than {_LONGEST_LINK} bytes")
+    if not (0 <= member.uid < _IDS and 0 <= member.gid < _IDS):
+        raise RecipeError(f"{where}: {member.path!r} has an owner of no system: {member.uid}:{member.gid}")
+    if not (0 <= member.device[0] < _MAJORS and 0 <= member.device[1] < _MINORS):
+        raise RecipeError(f"{where}: {member.path!r} has a device number of no system: {member.device}")
+    return member
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise RecipeError(f"{path} is no readable tar", details=f"{type(error).__name__}: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's, not the content's
+            raise
+        raise RecipeError(f"{path} is no readable tar", details=str(error)) from error

@@ -6,7 +6,6 @@ entry-point group `imagekit.targets`.
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import Protocol, cast
 
@@ -39,18 +38,24 @@ class Target(Protocol):
 
 def names() -> tuple[str, ...]:
     """Return the names of all targets."""
-    return tuple(sorted(_found()))
+    return tuple(sorted({**_of_others(), **_ours()}))
 
 
 def load(name: str) -> Target:
     """Return a target by its name; UsageError when there is none."""
-    path = _found().get(name)
+    path = _ours().get(name) or _of_others().get(name)
     if path is None:
         raise UsageError(f"no target is named {name!r}", hint=f"one of {', '.join(names())}, or all")
     return cast("Target", import_module(path))
 
 
 @cache
-def _found() -> dict[str, str]:
-    ours = {module.name: f"{__name__}.{module.name}" for module in iter_modules(__path__)}
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)} | ours
+def _ours() -> dict[str, str]:
+    return {module.name: f"{__name__}.{module.name}" for module in iter_modules(__path__)}
+
+
+@cache
+def _of_others() -> dict[str, str]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- 10 ms, and a look at every package there is
+
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}

@@ -1,1 +1,90 @@
-"""Reads artifacts back with tools other than those that made them."""
+"""Reads an artifact back by tools other than those that made it.
+
+    for check in verify(Path("app.ebs")):
+        print(check.name, check.verdict, check.seen)
+
+The artifact is opened for reading only, and nothing is left behind.
+"""
+
+import errno
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+
+from imagekit.errors import UsageError, VerificationError
+from imagekit.store import full_disk
+from imagekit.verify.check import Check, skipped
+from imagekit.verify.content import check_content
+from imagekit.verify.ebs import check_ebs
+from imagekit.verify.files import files
+from imagekit.verify.filesystem import check_filesystem
+from imagekit.verify.kernel import check_kernel
+from imagekit.verify.linux import check_by_linux
+from imagekit.verify.menu import PATH as MENU
+from imagekit.verify.menu import Menu, check_menu, parse_menu
+from imagekit.verify.scratch import DISK, Scratch, scratch
+from imagekit.verify.subject import Subject, identify
+from imagekit.verify.table import Spot, check_table
+from imagekit.verify.xen import check_xen
+
+__all__ = ["Check", "verify"]
+
+_SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {"ebs": check_ebs, "xen": check_xen}
+_OBEYING = {"ebs"}
+"""Targets whose loader reads menu.lst and nothing else."""
+
+
+def verify(path: Path, *, target: str | None = None, guestfs: bool = False) -> Iterator[Check]:
+    """Yield each check of an artifact as it passes; `path` is its main file or its sidecar.
+
+    Without a sidecar `target` says what it is to be, and only what needs no sidecar is checked. `guestfs` has a
+    real Linux kernel mount it, too. VerificationError (exit 6) on the first lie; UsageError for what is no
+    artifact; ToolError (exit 4) when e2fsck or pygrub is missing: what else is missing makes a skipped check.
+    """
+    with _plainly(path):
+        subject = identify(path, target)
+        yield from check_content(subject)
+        with scratch(subject.path) as room:
+            yield from _check_disk(subject, room, guestfs=guestfs)
+        yield from _SYSTEMS.get(subject.target, _unknown)(subject)
+
+
+def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[Check]:
+    spot = yield from check_table(subject, room)
+    kind = yield from check_filesystem(subject.claims, room, spot)
+    menu = yield from _check_menu(subject, room, spot, kind)
+    taken = yield from check_kernel(subject, room, spot, kind)
+    if guestfs:
+        if menu is None:
+            yield skipped("Linux", f"no {MENU} tells where the kernel lies")
+        else:
+            yield check_by_linux(room, spot, menu.kernel, taken)
+
+
+def _check_menu(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Menu | None]:
+    there = files(room, DISK, spot.offset, kind)
+    text = None if there is None else there.read(MENU)
+    if there is None or text is None:
+        if subject.claims is not None or subject.target in _OBEYING:
+            raise VerificationError(f"the image has no {MENU}", hint="GRUB would stop at its prompt")
+        yield skipped("menu.lst", "none in the image")
+        return None
+    menu = parse_menu(text.decode(errors="backslashreplace"))
+    yield check_menu(menu, there, subject.claims, spot)
+    return menu
+
+
+def _unknown(subject: Subject) -> Iterator[Check]:
+    yield skipped(subject.target, "no checks of its own")
+
+
+@contextmanager
+def _plainly(path: Path) -> Iterator[None]:
+    """Tell a file that cannot be read, and a full disk, in our own words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise full_disk(Path(gettempdir())) from error
+        raise UsageError(f"{path} cannot be verified", details=str(error)) from error

@@ -18,7 +18,8 @@ from imagekit.errors import ToolError, VerificationError
 
 # The soname carries Xen's version, and so does the layout of `_DeviceDisk`.
 _LIBRARY = "libxlutil.so.4.17"
-_PACKAGE = "libxenmisc4.17"
+PACKAGE = "libxenmisc4.17"
+"""The Debian package that brings the library."""
 
 # Bytes. A domain's configuration has one or two thousand.
 SIZE_LIMIT = 64 * 1024
@@ -93,6 +94,15 @@ def parse_xl_disk(spec: str) -> DiskSpec:
                 _libc().free(pointer)
 
 
+def installed() -> bool:
+    """Tell whether the library is there."""
+    try:
+        _xlutil()
+    except ToolError:
+        return False
+    return True
+
+
 def _harmless(text: str) -> bytes:
     try:
         data = text.encode()
@@ -161,7 +171,7 @@ def _loaded(soname: str) -> ctypes.CDLL:
         library = ctypes.CDLL(soname)
     except OSError as error:
         raise ToolError(
-            f"{soname} is not installed", details=str(error), hint=f"sudo apt-get install {_PACKAGE}"
+            f"{soname} is not installed", details=str(error), hint=f"sudo apt-get install {PACKAGE}"
         ) from error
     _declare(library, "xlu_cfg_init", c_void_p, c_void_p, c_char_p)
     _declare(library, "xlu_cfg_destroy", None, c_void_p)

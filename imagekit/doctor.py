@@ -1,0 +1,169 @@
+"""What imagekit stands on: which programs and libraries are here, what each is for, and what brings the others."""
+
+import ctypes
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from platformdirs import user_cache_path
+
+from imagekit import command
+from imagekit.errors import ToolError
+
+_PYTHON = (3, 11)
+_XLUTIL = "libxlutil.so.4.17"
+
+# program -> what it is for; those of every build first
+_PROGRAMS: Mapping[str, str] = {
+    "mke2fs": "builds: makes ext2, ext3 and ext4",
+    "debugfs": "builds: finishes them",
+    "mkfs.fat": "builds: makes FAT",
+    "mcopy": "builds: fills it",
+    "e2fsck": "verify: checks ext2, ext3 and ext4",
+    "fsck.fat": "verify: checks FAT",
+    "pygrub": "verify: finds the kernel as Xen does",
+    "sfdisk": "verify: reads partition tables",
+    "sgdisk": "verify: compares the two copies of a GPT",
+    "blkid": "verify: reads UUIDs and labels",
+    "virt-xml-validate": "verify: libvirt's schema",
+    "guestfish": "verify --guestfs: mounts an image in a real Linux",
+    "qemu-system-x86_64": "prove: boots an image on a real Xen",
+}
+_NEEDED = {"mke2fs", "debugfs"}
+_EXTRAS: Mapping[str, str] = {"": "every command", "disk": "builds: partition tables"}
+
+# A BIOS that finds nothing to boot, says so on port 0x402, and resets at once, which ends QEMU.
+_PROBE = (
+    "-machine", "pc", "-nodefaults", "-display", "none", "-no-reboot", "-boot", "reboot-timeout=1",
+    "-chardev", "stdio,id=bios", "-device", "isa-debugcon,iobase=0x402,chardev=bios",
+)  # fmt: skip
+_PATIENCE = 2.0  # seconds; emulated, it takes a fifth of one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that imagekit stands on.
+
+    `version` is "" for what is missing; `remedy` is the command that brings it, or why it does not work; `needed`
+    tells that no build goes without it.
+    """
+
+    name: str
+    version: str
+    purpose: str
+    remedy: str
+    needed: bool
+    ok: bool
+
+
+def examine(cache: Path | None = None) -> list[Finding]:
+    """Look at everything once; takes some seconds. `cache` is the folder of the cache, by default the user's."""
+    return [
+        _python(),
+        *_libraries(),
+        *map(_program, _PROGRAMS),
+        _xlutil(),
+        _kvm(),
+        _cache(cache or user_cache_path("imagekit")),
+    ]
+
+
+def _python() -> Finding:
+    ok = sys.version_info >= _PYTHON
+    seen = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("Python", seen, "imagekit itself", "Python 3.11 or later, on Linux", needed=True, ok=ok)
+
+
+def _libraries() -> Iterator[Finding]:
+    """Yield what the package's own metadata asks for, extras included."""
+    try:
+        wanted = requires("imagekit") or []
+    except PackageNotFoundError:
+        wanted = []
+    for line in wanted:
+        name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        extra = match[1] if (match := re.search(r"extra == ['\"]([\w-]+)['\"]", line)) else ""
+        try:
+            seen = version(name)
+        except PackageNotFoundError:
+            seen = ""
+        remedy = f"pip install 'imagekit[{extra}]'" if extra else f"pip install {name}"
+        purpose = _EXTRAS.get(extra, f"the extra {extra!r}")
+        yield Finding(name, seen, purpose, remedy, needed=not extra, ok=bool(seen))
+
+
+def _program(name: str) -> Finding:
+    path = command.find(name)
+    remedy = f"sudo apt-get install {command.PACKAGES.get(name, name)}"
+    seen = "" if path is None else _version(name, path)
+    return Finding(name, seen, _PROGRAMS[name], remedy, needed=name in _NEEDED, ok=path is not None)
+
+
+def _version(name: str, path: str) -> str:
+    if xen := re.search(r"/xen-([\d.]+)/", os.path.realpath(path)):
+        return xen[1]  # pygrub does not tell
+    try:
+        told = re.search(r"\d+(\.\d+)+", command.version(name))
+    except ToolError:
+        told = None
+    return told[0] if told else "unknown"
+
+
+def _xlutil() -> Finding:
+    try:
+        ctypes.CDLL(_XLUTIL)
+        seen = _XLUTIL.partition(".so.")[2]
+    except OSError:
+        seen = ""
+    remedy = "sudo apt-get install libxenmisc4.17"
+    return Finding("libxlutil", seen, "verify: reads xl.cfg as Xen does", remedy, needed=False, ok=bool(seen))
+
+
+def _kvm() -> Finding:
+    why_not = _against_kvm()
+    purpose = "prove: runs guests at full speed; QEMU emulates (TCG) without it"
+    return Finding("KVM", "not used" if why_not else "works", purpose, why_not, needed=False, ok=not why_not)
+
+
+def _against_kvm() -> str:
+    """Tell why KVM is no use here, or "". A /dev/kvm may open and QEMU hang all the same: so it is tried."""
+    if not os.path.exists("/dev/kvm"):
+        return "there is no /dev/kvm: the processor's virtualization is off, or this is a guest without it"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "sudo usermod -aG kvm $USER, and log in again"
+    try:
+        emulated = _boot("tcg", 10 * _PATIENCE)
+        # A processor that is truly lent is no slower than one that is played.
+        _boot("kvm", max(_PATIENCE, 3 * emulated))
+    except ToolError as error:
+        said = error.details.splitlines()[1:]
+        return ": ".join((error.brief, *said[-1:]))
+    return ""
+
+
+def _boot(accelerator: str, patience: float) -> float:
+    """Run the BIOS and return the seconds that it took; ToolError when it says nothing, or not in time."""
+    begun = time.monotonic()
+    done = command.run("qemu-system-x86_64", "-accel", accelerator, *_PROBE, timeout=patience)
+    if not done.stdout:
+        raise ToolError(f"QEMU ran under {accelerator}, and its guest said nothing")
+    return time.monotonic() - begun
+
+
+def _cache(folder: Path) -> Finding:
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        TemporaryFile(dir=there).close()  # root may write everywhere, says access(2), and is wrong
+        ok = True
+    except OSError:
+        ok = False
+    purpose = f"builds: keeps results in {folder}"
+    remedy = f"make {there} writable, or name another place in IMAGEKIT_CACHE_DIR"
+    return Finding("cache", "writable" if ok else "", purpose, remedy, needed=True, ok=ok)

@@ -1,0 +1,109 @@
+"""What a sidecar claims, typed. Anyone may have edited it: what comes through here is safe to act on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from imagekit.artifact import Sidecar
+from imagekit.disk import Layout
+from imagekit.errors import VerificationError
+from imagekit.filesystem import Type
+from imagekit.kernel import Way
+from imagekit.plan import Json
+from imagekit.sparse import BlockMap
+
+
+def _printable(text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", text):
+        raise ValueError("no control characters")
+    return text
+
+
+def _suffix(text: str) -> str:
+    # It is put behind the main file's name: nothing in it may lead elsewhere.
+    if not re.fullmatch(r"(\.[a-z0-9]+)+", text):
+        raise ValueError("a companion's suffix is made of dots, letters and digits")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+Path = Annotated[str, AfterValidator(_printable), Field(pattern="^/")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Suffix = Annotated[str, AfterValidator(_suffix)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Kernel(_Model):
+    """The kernel: its digest, its path in the image; the rest are its facts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    digest: Digest
+    path: Path
+
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        """The facts, as `KernelFacts.from_json` takes them."""
+        return self.model_extra or {}
+
+
+class Filesystem(_Model):
+    """The file system. FAT's volume id is the first four bytes of `uuid`."""
+
+    type: Type
+    label: Text
+    uuid: Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class Disk(_Model):
+    """Where things lie: `offset` in bytes, `identity` 32 bytes in hexadecimal, None without a table."""
+
+    disk: Layout
+    identity: Digest | None
+    offset: Annotated[int, Field(ge=0, le=1 << 40)]
+    filesystem: Filesystem
+
+
+class Boot(_Model):
+    """How it boots. `memory` is in bytes; `path` is where the host keeps the image."""
+
+    guest: Literal["pv", "pvh"]
+    way: Annotated[Way, Field(strict=False)]
+    cmdline: Text
+    memory: Annotated[int, Field(gt=0)]
+    vcpus: Annotated[int, Field(gt=0)]
+    path: Path | None = None
+
+
+class Claims(_Model):
+    """All that a sidecar says."""
+
+    image: Text
+    target: Text
+    architecture: Literal["x86_64", "i386"]
+    kernel: Kernel
+    layout: Disk
+    boot: Boot
+    digest: Digest
+    length: Annotated[int, Field(ge=0)]
+    companions: dict[Suffix, Digest]
+    blocks: BlockMap | None
+
+    @classmethod
+    def of(cls, sidecar: Sidecar) -> "Claims":
+        """Return what a sidecar claims; VerificationError names the first claims that no image can fulfil."""
+        try:
+            return cls.model_validate({item.name: getattr(sidecar, item.name) for item in fields(sidecar)})
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            raise VerificationError(
+                "the sidecar says what cannot be",
+                details="\n".join(wrong[:5]),
+                hint="build the image again, or remove the sidecar and name the --target",
+            ) from None

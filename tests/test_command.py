@@ -1,0 +1,205 @@
+"""Other programs, real ones: found, fed, timed, ended with us, and their failures told."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagekit import command
+from imagekit.errors import ToolError
+
+
+def script(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+    return folder / name
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def alive(pid: int) -> bool:
+    """Tell whether a process runs; a dead one that nobody waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except FileNotFoundError:
+        return False
+
+
+def test_what_a_program_said() -> None:
+    done = command.run("sh", "-c", "cat; echo err >&2; exit 3", stdin=b"in\xff", ok=(0, 3))
+    assert (done.status, done.stdout, done.stderr) == (3, b"in\xff", b"err\n")
+    assert done.text() == "in\\xff"
+    assert done.complaint() == "err"
+    assert done.argv == (command.require("sh"), "-c", "cat; echo err >&2; exit 3")
+
+
+def test_a_complaint_is_the_end_of_stderr_or_of_stdout() -> None:
+    assert command.run("sh", "-c", "echo out").complaint() == "out"
+    assert command.run("sh", "-c", "echo 123456 >&2").complaint(3) == "456"
+
+
+def test_a_failure_tells_status_and_words() -> None:
+    with pytest.raises(ToolError, match=r"sh failed \(exit status 7\)") as caught:
+        command.run("sh", "-c", "echo the reason >&2; exit 7")
+    assert "sh -c" in caught.value.details
+    assert caught.value.details.endswith("the reason")
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("number, name", [(9, "SIGKILL"), (15, "SIGTERM"), (40, "signal 40")])
+def test_a_killed_program(number: int, name: str) -> None:
+    with pytest.raises(ToolError, match=rf"was killed by {name}\n"):
+        command.run("sh", "-c", f"kill -{number} $$")
+
+
+def test_a_missing_program_and_its_package() -> None:
+    with pytest.raises(ToolError, match="imagekit-none is not installed") as caught:
+        command.run("imagekit-none")
+    assert caught.value.hint == "sudo apt-get install imagekit-none"
+    assert command.find("imagekit-none") is None
+
+
+def test_the_folders_of_root_are_looked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = command.find("mke2fs")
+    assert found is not None
+    assert "sbin" in found
+    monkeypatch.delenv("PATH")
+    assert command.find("sh") is not None
+
+
+def test_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = script(tmp_path / "bin", "mke2fs", "#!/bin/sh\n")
+    monkeypatch.setenv("PATH", str(mine.parent), prepend=":")
+    assert command.require("mke2fs") == str(mine)
+
+
+def test_programs_of_xen_are_found() -> None:
+    folders = sorted(Path("/").glob("usr/lib/xen-*/bin"), reverse=True)
+    if not folders or not (folders[0] / "pygrub").exists():
+        pytest.skip("no xen-utils here")
+    assert command.find("pygrub") == str(folders[0] / "pygrub")
+
+
+def test_what_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(tmp_path / "bin", "broken", "#!/none/such\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ToolError, match="could not be started") as caught:
+        command.run("broken")
+    assert "No such file" in caught.value.details
+
+
+def test_the_environment_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "tr")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("MKE2FS_CONFIG", "/none")
+    lines = command.run("env", env={"EXTRA": "1"}, cwd=tmp_path).text().splitlines()
+    assert {"LC_ALL=C.UTF-8", "TZ=UTC", "EXTRA=1"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("LANGUAGE=", "MKE2FS_CONFIG="))]
+
+
+def test_time_that_runs_out(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ToolError, match=r"did not end within 0\.2 s"):
+        command.run("sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; wait", timeout=0.2)
+    assert time.monotonic() - begun < 10
+    assert until(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+def test_time_that_runs_out_after_the_program_ended(tmp_path: Path) -> None:
+    """Its own child still holds the pipes."""
+    begun = time.monotonic()
+    with pytest.raises(ToolError, match=r"did not end within 0\.5 s"):
+        command.run("sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid", timeout=0.5)
+    assert time.monotonic() - begun < 10
+    assert until(lambda: not alive(int((tmp_path / "pid").read_text())))
+
+
+def test_versions() -> None:
+    for tool in ("mke2fs", "debugfs", "e2fsck", "mkfs.fat", "mcopy"):
+        assert any(character.isdigit() for character in command.version(tool))
+    assert command.version("mke2fs").startswith("mke2fs 1.")
+    assert command.version("true") == command.version("true")
+
+
+def test_a_version_that_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(tmp_path / "bin", "shy", "#!/bin/sh\necho nothing; exit 1\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    assert command.version("shy") == "unknown"
+
+
+PARENT = """
+import signal, sys, threading
+from imagekit import command
+from imagekit.errors import ToolError
+def stop(number, frame):
+    command.stop_children()
+    raise SystemExit(5)
+signal.signal(signal.SIGTERM, stop)
+try:
+    command.run("sh", "-c", sys.argv[1])
+finally:
+    try:
+        command.run("true")
+    except ToolError as error:
+        print(error, flush=True)
+"""
+
+
+def test_children_end_with_us(tmp_path: Path) -> None:
+    """A Ctrl-C on the terminal does not reach them; we do."""
+    os.mkfifo(tmp_path / "pipe")
+    children = f"sleep 60 & echo $$ $! > {tmp_path}/pipe; wait"
+    argv = [sys.executable, "-c", PARENT, children]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        pids = [int(pid) for pid in (tmp_path / "pipe").read_text().split()]
+        assert {os.getpgid(pid) for pid in pids} == {pids[0]}
+        parent.send_signal(signal.SIGTERM)
+        stdout, stderr = parent.communicate(timeout=20)
+    assert (parent.returncode, stderr) == (5, "")
+    assert "was not started: imagekit is stopping" in stdout
+    assert until(lambda: not any(map(alive, pids)))
+
+
+MAIN_THREAD = """
+import signal, threading
+from imagekit import command
+def stop(number, frame):
+    command.stop_children()
+    raise SystemExit(5)
+signal.signal(signal.SIGTERM, stop)
+with command._children_lock:  # as in the middle of a start
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_start_does_not_hang() -> None:
+    done = subprocess.run([sys.executable, "-c", MAIN_THREAD], check=False, timeout=20)
+    assert done.returncode == 5
+
+
+def test_programs_at_once() -> None:
+    results: list[bytes] = []
+
+    def one(number: int) -> None:
+        results.append(command.run("sh", "-c", f"sleep 0.05; echo {number}").stdout)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [b"%d\n" % number for number in range(8)]

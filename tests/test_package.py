@@ -1,0 +1,65 @@
+"""The wheel: what it holds, and that a stranger's plain `pip install` of it works without any extra."""
+
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from imagekit.command import run
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.xdist_group("package")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "imagekit").rglob("*.py")}
+    data = {
+        "imagekit/py.typed",
+        "imagekit/filesystem/mke2fs.conf",
+        "imagekit/recipe/schema.json",
+    }
+    pages = {f"imagekit/inspect/{path.name}" for path in (ROOT / "imagekit" / "inspect").glob("page.*")}
+    package = {name for name in names if not name.startswith(("imagekit-0.1.0.dist-info/", "imagekit-0.1.0.data/"))}
+    assert package == sources | data | pages
+    assert "imagekit-0.1.0.data/data/share/man/man1/imagekit.1" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_wheel_builds_without_any_extra(wheel: Path, tmp_path: Path, kernels: Path) -> None:
+    place = tmp_path / "venv"
+    venv.create(place, with_pip=True)
+    python = str(place / "bin" / "python")
+    constraints = tmp_path / "constraints.txt"
+    pins = [line.split()[0] for line in (ROOT / "lock" / "ci.txt").read_text().splitlines() if "==" in line[:80]]
+    constraints.write_text("\n".join(pin for pin in pins if "==" in pin) + "\n")
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", constraints, wheel)
+
+    imagekit = str(place / "bin" / "imagekit")
+    assert "build" in run(imagekit, "--help", cwd=tmp_path).text()
+    out = tmp_path / "hello.raw"
+    done = run(
+        imagekit, "build", kernels / "hello.xen", "-o", out, cwd=tmp_path, env={"IMAGEKIT_CACHE_DIR": str(tmp_path)}
+    )
+    assert done.text() == f"{out}\n"
+    assert out.with_name("hello.raw.cfg").exists()
+
+    refused = run(imagekit, "build", kernels / "hello.xen", "--layout", "mbr", "-o", out, cwd=tmp_path, ok=(4,))
+    assert b"imagekit[disk]" in refused.stderr
+
+
+def test_the_core_imports_no_extra() -> None:
+    script = "import sys, imagekit.cli.app, imagekit.prepare; print(*sorted(sys.modules))"
+    modules = set(run(sys.executable, "-c", script).text().split())
+    assert not modules & {"parted", "boto3", "tree_sitter", "rich", "guestfs"}

@@ -1,0 +1,159 @@
+"""From a request to a plan: names, places, targets chosen and left out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagekit.build import Runner, build
+from imagekit.errors import ExitCode, KernelError, RecipeError, UsageError
+from imagekit.prepare import Prepared, Request, judge, prepare
+from imagekit.recipe import Image
+from imagekit.store import Store
+
+Prepare = Callable[..., Prepared]
+
+
+@pytest.fixture
+def prepared(store: Store) -> Prepare:
+    """Return a function that prepares: prepared(path…, targets=…, out=…, settings=…)."""
+
+    def prepare_it(
+        *paths: Path,
+        targets: tuple[str, ...] = (),
+        out: str | None = None,
+        settings: dict[str, object] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Prepared:
+        with store.in_use():
+            return prepare(Request(paths, targets, out, settings), Runner(store), environment or {})
+
+    return prepare_it
+
+
+def places(result: Prepared) -> list[str]:
+    return [str(output.path) for output in result.plan.outputs]
+
+
+def test_without_anything_said(prepared: Prepare, kernels: Path) -> None:
+    result = prepared(kernels / "hello.xen")
+    assert places(result) == ["hello.xen.raw"]
+    assert [output.target for output in result.plan.outputs] == ["xen"]
+    assert (result.recipes, result.skipped) == ((), ())
+    assert result.facts["hello"].kind == "pv"
+
+
+@pytest.mark.parametrize(
+    "targets, out, expected",
+    [
+        (("xen",), "app.img", ["app.img"]),
+        (("xen",), "folder/", ["folder/hello.xen.raw"]),
+        (("xen", "ebs"), "folder/", ["folder/hello.xen.raw", "folder/hello.ebs"]),
+        (("ebs", "xen", "ebs"), None, ["hello.ebs", "hello.xen.raw"]),
+        (("xen", "ebs"), ".", ["hello.xen.raw", "hello.ebs"]),
+    ],
+)
+def test_places(
+    prepared: Prepare, kernels: Path, targets: tuple[str, ...], out: str | None, expected: list[str]
+) -> None:
+    assert places(prepared(kernels / "hello.xen", targets=targets, out=out)) == expected
+
+
+def test_a_folder_that_is_there_needs_no_slash(prepared: Prepare, kernels: Path, tmp_path: Path) -> None:
+    assert places(prepared(kernels / "hello.xen", out=str(tmp_path))) == [f"{tmp_path}/hello.xen.raw"]
+
+
+def test_several_artifacts_and_one_file_name(prepared: Prepare, kernels: Path) -> None:
+    with pytest.raises(UsageError, match="names one file, and 2 artifacts") as caught:
+        prepared(kernels / "hello.xen", targets=("xen", "ebs"), out="app")
+    assert caught.value.hint == "-o app/ puts them into a folder"
+
+
+def test_several_kernels(prepared: Prepare, kernels: Path) -> None:
+    result = prepared(kernels / "hello.xen", kernels / "hello-pvh.xen", out="out/")
+    assert places(result) == ["out/hello.xen.raw", "out/hello-pvh.xen.raw"]
+    assert set(result.facts) == {"hello", "hello-pvh"}
+
+
+def test_two_images_of_one_name(prepared: Prepare, kernels: Path) -> None:
+    with pytest.raises(UsageError, match="two images are named 'hello'"):
+        prepared(kernels / "hello.xen", kernels / "hello.xen.gz")
+
+
+def test_a_recipe_and_its_targets(prepared: Prepare, kernels: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "app.toml"
+    recipe.write_text(f'kernel = "{kernels}/hello.xen"\ntargets = ["ebs"]\n')
+    result = prepared(recipe)
+    assert (places(result), result.recipes) == (["app.ebs"], (recipe,))
+    assert places(prepared(recipe, targets=("xen",))) == ["app.xen.raw"]
+
+
+def test_all_lists_what_is_left_out(prepared: Prepare, kernels: Path) -> None:
+    result = prepared(kernels / "hello-pvh.xen", targets=("all",), out="out/")
+    assert places(result) == ["out/hello-pvh.xen.raw"]
+    skipped = {item.target: item.refusal for item in result.skipped}
+    assert "ebs" in skipped
+    assert "no entry for PV" in skipped["ebs"].reason
+    assert "ENTRY" in skipped["ebs"].missing
+    assert not [item for item in prepared(kernels / "hello.xen", targets=("all",)).skipped if item.target == "ebs"]
+
+
+def test_all_and_nothing_is_left(prepared: Prepare, kernels: Path) -> None:
+    with pytest.raises(KernelError, match="cannot boot on") as caught:
+        prepared(kernels / "broken" / "no-notes.xen", targets=("all",))
+    assert caught.value.exit_code == ExitCode.CANNOT_BOOT
+    assert caught.value.hint == "no target of today boots it"
+
+
+def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(
+    prepared: Prepare, kernels: Path, store: Store
+) -> None:
+    with pytest.raises(KernelError, match=r"hello-pvh\.xen cannot boot on ebs") as caught:
+        prepared(kernels / "hello-pvh.xen", targets=("xen", "ebs"), out="out/")
+    assert "missing: " in caught.value.details
+    assert "--target xen" in caught.value.hint
+    assert [record.step for _, record in store.records()] == ["kernel"]
+
+
+def test_judge_asks_every_target(prepared: Prepare, kernels: Path) -> None:
+    facts = prepared(kernels / "hello.xen").facts["hello"]
+    verdicts = judge(facts, Image(kernel=kernels / "hello.xen"))
+    assert {"xen", "ebs"} <= set(verdicts)
+    assert verdicts["xen"] is None
+    assert verdicts["ebs"] is None
+
+
+@pytest.mark.parametrize("name", ["none.xen", "none.toml"])
+def test_what_is_not_there(prepared: Prepare, tmp_path: Path, name: str) -> None:
+    with pytest.raises(RecipeError, match=f"{name} cannot be read") as caught:
+        prepared(tmp_path / name)
+    assert caught.value.details == "No such file or directory"
+
+
+def test_a_folder_as_kernel(prepared: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "app.xen").mkdir()
+    with pytest.raises((KernelError, UsageError)):
+        prepared(tmp_path / "app.xen")
+
+
+def test_an_unknown_target(prepared: Prepare, kernels: Path) -> None:
+    with pytest.raises(UsageError, match="no target is named 'zen'") as caught:
+        prepared(kernels / "hello.xen", targets=("zen",))
+    assert "ebs, xen" in caught.value.hint or "xen" in caught.value.hint
+
+
+@pytest.mark.parametrize("epoch", ["", "x", "-1", "0", str(1 << 32)])
+def test_an_epoch_that_is_none(prepared: Prepare, kernels: Path, epoch: str) -> None:
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
+        prepared(kernels / "hello.xen", environment={"SOURCE_DATE_EPOCH": epoch})
+
+
+def test_one_disk_for_two_artifacts_of_it(prepared: Prepare, kernels: Path, store: Store, tmp_path: Path) -> None:
+    """Equal steps of several targets are one: with a disk of whole GiB, xen's and ebs's are the same."""
+    result = prepared(
+        kernels / "hello.xen", targets=("xen", "ebs"), out=f"{tmp_path}/out/", settings={"disk.size": "1GiB"}
+    )
+    names = [step.name for step in result.plan.steps()]
+    assert names.count("root") == 1
+    xen, ebs = build(result.plan, store)
+    assert xen.digest == ebs.digest
