@@ -17,14 +17,16 @@ def inspect(
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
     """Explain a kernel or an image: what it is, where it boots, and why not elsewhere."""
-    from imagekit import inspect as inspecting  # noqa: PLC0415 -- --help need not import it
+    from imagekit.inspect import html as page  # noqa: PLC0415 -- --help need not import it
+    from imagekit.inspect import inspect as explain  # noqa: PLC0415
+    from imagekit.inspect import text  # noqa: PLC0415
 
     if as_json and html:
         raise UsageError("--json and --html are two forms of one answer: choose one")
-    report = inspecting.inspect(path)
+    report = explain(path)
     if as_json:
         say(json.dumps(report.to_json()))
     elif html:
-        say(inspecting.html.render(report))
+        say(page.render(report))
     else:
-        say(inspecting.text.render(report))
+        say(text.render(report))

@@ -54,7 +54,7 @@ def _kernel(path: Path, disk: Window, allocated: int) -> Report:
     except KernelError as error:
         wrapped = next((what for at, magic, what in _WRAPPINGS if disk.read(at, len(magic)) == magic), "")
         if wrapped:
-            hint = "inspect takes the raw disk inside: `imagekit convert` or qemu-img unwraps it"
+            hint = "inspect takes the raw disk inside: qemu-img convert unwraps it"
             raise VerificationError(
                 f"{path}: {wrapped}, neither a kernel nor a raw disk image", hint=hint
             ) from error
