@@ -27,7 +27,7 @@ lint: setup
 	codespell
 
 bench: setup kernels
-	python bench/bench.py
+	python -m bench.bench
 
 lock:
 	tools/lock

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measure import Figures, rounds
+from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
 KERNEL = ROOT / "build" / "kernels" / "hello.xen"
@@ -58,7 +58,9 @@ class Bench:
         """The same tree by disk-image-create: root, a loop device, and its own element for the tree."""
         create = ROOT / "build" / "bench-venv" / "bin" / "disk-image-create"
         if not create.exists() or os.geteuid() != 0:
-            self.missing.append("disk-image-create (wants root, and pip install diskimage-builder in build/bench-venv)")
+            self.missing.append(
+                "disk-image-create (wants root; pip install diskimage-builder in build/bench-venv)"
+            )
             return
         elements = self._element(self._small_tree())
         environment = {"ELEMENTS_PATH": str(elements), "PATH": f"{create.parent}:{os.environ['PATH']}"}
@@ -156,8 +158,8 @@ class Bench:
         config = self.work / "genimage.cfg"
         config.write_text("image g.raw {\next2 {\nlabel = hello\nuse-mke2fs = true\n}\nsize = 2M\n}\n")
         scratch, out = self.work / "genimage-tmp", self.work / "genimage-out"
-        return ["genimage", "--rootpath", str(tree), "--tmppath", str(scratch), "--inputpath", str(tree),
-                "--outputpath", str(out), "--config", str(config)]  # fmt: skip
+        places = {"rootpath": tree, "inputpath": tree, "tmppath": scratch, "outputpath": out, "config": config}
+        return ["genimage", *(f"--{name}={place}" for name, place in places.items())]
 
     def _element(self, tree: Path) -> Path:
         root = self.work / "elements" / "tiny" / "root.d"
@@ -234,7 +236,9 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")
     asked = parser.parse_args()
-    print(f"imagekit bench, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, medians of {asked.runs} runs")
+    print(
+        f"imagekit bench, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, medians of {asked.runs} runs"
+    )
     print(f"{'what':34} {'by':20} {'seconds':>8} {'peak MiB':>9} {'written MiB':>12}  ")
     with tempfile.TemporaryDirectory(dir=asked.work, prefix="imagekit-bench-") as work:
         bench = Bench(Path(work), asked.runs)

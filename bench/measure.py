@@ -1,4 +1,4 @@
-"""Time whole commands as the operating system saw them: seconds, peak memory of the largest process, bytes written.
+"""Time whole commands as the system saw them: seconds, peak memory of the largest process, bytes written.
 
 Each run happens in a forked child of its own, whose /proc/self/io gathers what all its descendants wrote.
 """

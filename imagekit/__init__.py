@@ -34,8 +34,8 @@ def make(
 ) -> "list[Artifact]":
     """Make the artifacts of kernels and recipes, and return them in the order of the plan.
 
-    `targets` are names, or "all"; none means the recipe's, or xen. `out` is a file, or a folder when it ends with /.
-    `settings` are keys of the recipe ({"disk.layout": "mbr"}). `environment` is what a recipe's variables and
+    `targets` are names, or "all"; none means the recipe's, or xen. `out` is a file, or a folder when it ends with
+    /. `settings` are keys of the recipe ({"disk.layout": "mbr"}). `environment` is what a recipe's variables and
     SOURCE_DATE_EPOCH are read from (none: nothing is). `cache` is the store's folder, the user's own by default.
     Every failure is an `imagekit.errors.ImagekitError`.
     """

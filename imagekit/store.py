@@ -303,15 +303,15 @@ class Store:
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
-        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root / "tmp"))
-        with (new / "lock").open("w") as lock:
-            # Locked before it is seen under its own name: a sweeper never takes living work for dead.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            folder = new.rename(new.with_name(new.name.removeprefix(_NEW)))
-            try:
+        folder = Path(tempfile.mkdtemp(prefix=_NEW, dir=self.root / "tmp"))
+        try:
+            with (folder / "lock").open("w") as lock:
+                # Locked before it is seen under its own name: a sweeper never takes living work for dead.
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                folder = folder.rename(folder.with_name(folder.name.removeprefix(_NEW)))
                 yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Remove what killed builds left: work whose lock nobody holds."""

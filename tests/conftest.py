@@ -1,7 +1,7 @@
 """What every test may ask for: the sample kernels, a store of its own, and a build of a request."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def make(store: Store, tmp_path: Path) -> Make:
-    """Return a function that builds: make(path…, target=…, out=…, settings={…}) -> artifacts, the default in out/."""
+    """Return a function that builds: make(path…, target=…, out=…, settings={…}) -> artifacts; else into out/."""
 
     def make_it(
         *paths: Path,
@@ -69,9 +69,8 @@ def make(store: Store, tmp_path: Path) -> Make:
 
 
 @pytest.fixture(autouse=True)
-def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's cache and settings."""
     monkeypatch.setenv("IMAGEKIT_CACHE_DIR", str(tmp_path / "cache"))
     for name in ("SOURCE_DATE_EPOCH", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv(name, raising=False)
-    yield

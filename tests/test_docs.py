@@ -26,7 +26,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_change_log_tells_of_every_command() -> None:
-    commands = re.findall(r"^### imagekit (\w+)", (ROOT / "docs" / "reference" / "cli.md").read_text(), re.MULTILINE)
+    reference = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    commands = re.findall(r"^### imagekit (\w+)", reference, re.MULTILINE)
     log = (ROOT / "CHANGELOG.md").read_text()
     assert [command for command in commands if command not in log] == []
 

@@ -36,7 +36,7 @@ def batch(staged: Staged, epoch: int) -> bytes:
         lines.append(f"cd {_quoted('/' + folder)}")
         for member in members:
             lines += _commands(member, staged, epoch, inside=member.path in inside)
-            if member.path in links and member.path not in inside:
+            if member.path in links:
                 lines.append(f"sif {_quoted('./' + _name(member))} links_count {1 + links[member.path]}")
     return b"".join(os.fsencode(line) + b"\n" for line in lines)
 

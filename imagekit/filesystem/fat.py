@@ -83,7 +83,12 @@ def _by_folder(staged: Staged) -> list[tuple[str, list[Path]]]:
 
 
 def _sorted(staged: Staged, *kinds: str) -> list[Member]:
-    return sorted((member for member in staged.members() if member.kind in kinds), key=lambda member: member.path)
+    return sorted((member for member in staged.members() if member.kind in kinds), key=_order)
+
+
+def _order(member: Member) -> list[tuple[bool, str]]:
+    """Put a real "longfi~1.txt" before what mtools would make that name up for."""
+    return [("~" not in part, part) for part in member.path.split("/")]
 
 
 def _environment(settings: Settings) -> dict[str, str]:

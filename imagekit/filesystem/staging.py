@@ -44,7 +44,8 @@ def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
             staged.sources[member.path] = _source(member, member.reference, inputs)
         elif member.kind in {"dir", "file", "link"} or member.target in unpacked:
             _unpack(member, content, folder)
-            unpacked.add(member.path)
+            if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
+                unpacked.add(member.path)
             staged.inside.append(member)
             continue
         staged.outside.append(member)

@@ -30,7 +30,7 @@ def _suffix(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]
-Path = Annotated[str, AfterValidator(_printable), Field(pattern="^/")]
+AbsolutePath = Annotated[str, AfterValidator(_printable), Field(pattern="^/")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Suffix = Annotated[str, AfterValidator(_suffix)]
 
@@ -45,7 +45,7 @@ class Kernel(_Model):
     model_config = ConfigDict(extra="allow")
 
     digest: Digest
-    path: Path
+    path: AbsolutePath
 
     @property
     def facts(self) -> Mapping[str, Json]:
@@ -78,7 +78,7 @@ class Boot(_Model):
     cmdline: Text
     memory: Annotated[int, Field(gt=0)]
     vcpus: Annotated[int, Field(gt=0)]
-    path: Path | None = None
+    path: AbsolutePath | None = None
 
 
 class Claims(_Model):

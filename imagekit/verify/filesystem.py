@@ -19,7 +19,7 @@ def check_filesystem(claims: Claims | None, room: Scratch, spot: Spot) -> Genera
         yield missing("identity", "blkid")
         kind: str = claims.layout.filesystem.type
     else:
-        seen = identity(room, spot)
+        seen = _look(room, spot)
         kind = _kind(seen)
         if claims is not None:
             _compare(seen, claims.layout.filesystem)
@@ -33,7 +33,7 @@ def check_filesystem(claims: Claims | None, room: Scratch, spot: Spot) -> Genera
     return kind
 
 
-def identity(room: Scratch, spot: Spot) -> dict[str, str]:
+def _look(room: Scratch, spot: Spot) -> dict[str, str]:
     """Return what blkid tells: TYPE, VERSION, UUID, LABEL; VerificationError when there is no file system."""
     place = ("-O", str(spot.offset), "-S", str(spot.size))
     done = room.run("blkid", "-p", "-u", "filesystem", *place, "-o", "export", DISK, ok=range(256))

@@ -1,11 +1,10 @@
-"""What pygrub, Xen's own loader on the host, takes out of an image: by each menu that it would read.
+"""What pygrub, Xen's own loader on the host, takes out of an image: as it is, and by menu.lst.
 
-It prefers grub.cfg (and extlinux's menus) to menu.lst, so a wrong menu.lst would stay unseen. Each preferred menu
-is removed, in a copy, until menu.lst is what is left: all of them have to say the same.
+It prefers grub.cfg to menu.lst, so a wrong menu.lst would stay unseen. Its second run is on a copy in which
+nothing is left that it prefers.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,25 @@ from imagekit.command import require
 from imagekit.errors import ToolError, VerificationError
 from imagekit.sparse import digest_file
 from imagekit.verify import menu
-from imagekit.verify.files import Files, files
+from imagekit.verify.files import files
 from imagekit.verify.scratch import DISK, Scratch
 from imagekit.verify.table import Spot
 
 _LARGEST = 1 << 30  # bytes; a menu may name a file without end
 _USING = re.compile(rb"^Using <class '[\w.]+'> to parse (/.+)$", re.MULTILINE)
 _COPY = "copy"
+# Xen 4.17, tools/pygrub/src/pygrub, read_config; the order is its own.
+_PREFERRED = (
+    "/boot/grub/grub.cfg",
+    "/grub/grub.cfg",
+    "/boot/grub2/grub.cfg",
+    "/grub2/grub.cfg",
+    "/boot/isolinux/isolinux.cfg",
+    "/boot/extlinux/extlinux.conf",
+    "/boot/extlinux.conf",
+    "/extlinux/extlinux.conf",
+    "/extlinux.conf",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +69,17 @@ def take(room: Scratch, disk: str = DISK) -> Taken:
     return Taken(name, kernel, digest_file(kernel), told.get("args", "").strip(), ramdisk)
 
 
-def take_all(room: Scratch, spot: Spot, kind: str) -> Iterator[Taken]:
-    """Yield what pygrub takes by its favourite menu, then by each that the last one hid, down to menu.lst."""
-    taken = take(room)
-    yield taken
-    copy: Files | None = None
-    while taken.menu != menu.PATH:
-        copy = copy or _copied(room, spot, kind)
-        if copy is None or not copy.exists(menu.PATH):
-            return
-        copy.remove(taken.menu)
-        hidden, taken = taken.menu, take(room, _COPY)
-        if taken.menu == hidden:
-            raise ToolError(f"{hidden} could not be removed from a copy of the image")
-        yield taken
-
-
-def _copied(room: Scratch, spot: Spot, kind: str) -> Files | None:
+def take_by_menu(room: Scratch, spot: Spot, kind: str) -> Taken | None:
+    """Run pygrub on a copy without what it prefers to menu.lst; None where there is no menu.lst."""
     room.copy(_COPY)
-    return files(room, _COPY, spot.offset, kind)
+    copy = files(room, _COPY, spot.offset, kind)
+    if copy is None or not copy.exists(menu.PATH):
+        return None
+    for path in filter(copy.exists, _PREFERRED):
+        copy.remove(path)
+    taken = take(room, _COPY)
+    if taken.menu != menu.PATH:
+        raise ToolError(
+            f"this pygrub prefers {taken.menu} to {menu.PATH}", hint="it is of a Xen that we do not know"
+        )
+    return taken

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,8 @@ from signal import SIGKILL
 import pytest
 
 IMAGEKIT = Path(sys.executable).with_name("imagekit")
+SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+NOTHING: Mapping[str, str] = {}
 Process = subprocess.Popen[str]
 
 STOPPING = """#!/bin/sh
@@ -44,12 +46,11 @@ class Bench:
         """Where the cache lies."""
         return self.folder / "store"
 
-    def start(self, *arguments: str | Path, **environment: str) -> Process:
+    def start(self, *arguments: str | Path, env: Mapping[str, str] = NOTHING) -> Process:
         """Start imagekit in a process group of its own."""
-        env = {**os.environ, "IMAGEKIT_CACHE_DIR": str(self.store), **environment}
         process = subprocess.Popen(
             [IMAGEKIT, *arguments],
-            env=env,
+            env={**os.environ, "IMAGEKIT_CACHE_DIR": str(self.store), **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -58,10 +59,10 @@ class Bench:
         self.started.append(process)
         return process
 
-    def build(self, *more: str | Path, out: Path | None = None, **environment: str) -> Process:
+    def build(self, *more: str, out: Path | None = None, env: Mapping[str, str] = NOTHING) -> Process:
         """Start a build of the kernel."""
         where = out or self.out / "app.raw"
-        return self.start("build", self.kernel, "-o", where, "--progress", "json", *more, **environment)
+        return self.start("build", self.kernel, "-o", where, "--progress", "json", *more, env=env)
 
     def stopping(self, tool: str, when: str) -> dict[str, str]:
         """Return an environment in which a tool stops before, or after, its work, until `go`."""
@@ -90,7 +91,7 @@ class Bench:
         return {path.name: path.read_bytes() for path in visible}
 
     def left(self) -> list[str]:
-        """Return the work that is left in the store: none but what a kill left in the blink before it had a lock."""
+        """Return what is left in the store, but for what a kill leaves in the blink before it has a lock."""
         return [path.name for path in (self.store / "tmp").glob("*") if not path.name.startswith("new-")]
 
     def clear(self) -> None:
@@ -106,9 +107,6 @@ class Bench:
         for process in self.started:
             process.kill()
             process.communicate()
-
-
-SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 
 def gone(pid: int, seconds: float = 5) -> bool:

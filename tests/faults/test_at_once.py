@@ -8,7 +8,7 @@ from tests.faults.conftest import Bench, ended
 
 def test_two_builds_to_two_places(bench: Bench) -> None:
     environment = bench.stopping("debugfs", "before")
-    first = bench.build(out=bench.out / "first.raw", **environment)
+    first = bench.build(out=bench.out / "first.raw", env=environment)
     bench.reached(environment)
     second = bench.build(out=bench.out / "second.raw")
     assert second.stderr is not None
@@ -27,13 +27,13 @@ def test_four_builds_in_a_race(bench: Bench, same: bool) -> None:
     assert [ended(process)[0] for process in processes] == [0] * 4
     assert len({digest_file(bench.out / name) for name in names}) == 1
     assert bench.left() == []
-    assert [path.name for path in bench.out.glob(".*")] == []
+    assert list(bench.out.glob(".*")) == []
     assert ended(bench.start("cache", "verify"))[0] == 0
 
 
 def test_pruning_during_a_build_is_for_later(bench: Bench) -> None:
     environment = bench.stopping("mke2fs", "before")
-    first = bench.build(**environment)
+    first = bench.build(env=environment)
     bench.reached(environment)
     code, _, words = ended(bench.start("cache", "prune", "--all"))
     assert (code, "is in use" in words) == (75, True)

@@ -1,7 +1,7 @@
 """A disk that is really full: a tmpfs of a few hundred KiB, mounted where only the build sees it."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,10 @@ def build(bench: Bench, small: Path, options: str) -> tuple[int, list[Path], str
     tree = bench.folder / "tree"
     tree.mkdir()
     (tree / "large").write_bytes(bytes(range(256)) * 4096)
-    arguments = [small, options, IMAGEKIT, bench.kernel, bench.out / "app.raw", tree]
-    user = [] if is_root() else ["--user", "--map-root-user"]
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    argv = ["unshare", *user, "--mount", "sh", "-c", SMALL, "sh"]
     done = subprocess.run(
-        ["unshare", *user, "--mount", "sh", "-c", SMALL, "sh", *arguments],
+        [*argv, small, options, IMAGEKIT, bench.kernel, bench.out / "app.raw", tree],
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "IMAGEKIT_CACHE_DIR": str(bench.store)},
         capture_output=True,
         text=True,
@@ -44,12 +44,6 @@ def build(bench: Bench, small: Path, options: str) -> tuple[int, list[Path], str
     return done.returncode, [Path(line) for line in lines], done.stderr
 
 
-def is_root() -> bool:
-    import os  # noqa: PLC0415
-
-    return os.geteuid() == 0
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -58,8 +52,6 @@ def is_root() -> bool:
         "size=64k",
         "size=300k",
         "size=1m",
-        "size=1200k",
-        "size=1300k",
         "nr_inodes=8",
         "nr_inodes=14",
         "nr_inodes=24",
@@ -73,9 +65,7 @@ def test_the_cache(bench: Bench, options: str) -> None:
     assert "MiB left" in words
     assert "hint: `imagekit cache prune" in words
     assert words.count("error: ") == 1
-    assert [
-        path for path in there if path.parent.name in {"tmp"} or path.is_relative_to(bench.store / "tmp" / "x")
-    ] == []
+    assert not [path for path in there if path.parent.name == "tmp"]
     blobs = {path.name for path in there if path.parent.name == "blobs"}
     assert {f"{name}.map" for name in blobs if not name.endswith(".map")} <= blobs
     assert sorted(bench.files()) == ["app.raw"] + [
@@ -91,4 +81,3 @@ def test_the_place_of_the_artifact(bench: Bench, options: str) -> None:
     assert "hint: make room there, or name another place with -o" in words
     assert bench.out / "app.raw" not in there
     assert not [path for path in there if path.name.startswith(".")]
-    assert sys.platform == "linux"

@@ -45,7 +45,7 @@ class Image:
     def stat(self, path: str) -> Stat:
         text = self.debugfs(f'stat "{path}"')
         pattern = (
-            r"Type: (\S+)\s+Mode:\s+(\d+).*User:\s+(-?\d+)\s+Group:\s+(-?\d+).*?Size: (\d+).*"
+            r"Type: (.+?)\s+Mode:\s+(\d+).*User:\s+(-?\d+)\s+Group:\s+(-?\d+).*?Size: (\d+).*"
             r"Links: (\d+).*?mtime: 0x(\w+):(\w+)"
         )
         found = re.search(pattern, text, re.DOTALL)

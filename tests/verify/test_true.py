@@ -133,3 +133,9 @@ def test_a_target_that_we_do_not_know(artifact: Built) -> None:
     image = artifact()
     image.tell("target", "elsewhere")
     assert list(verify(image.main))[-1] == Check("elsewhere", "skipped", "no checks of its own")
+
+
+def test_a_menu_that_no_loader_reaches(artifact: Built) -> None:
+    image = artifact()
+    image.write("/boot/extlinux.conf", b"default l\nlabel l\n kernel /boot/other.xen\n")
+    assert {check.verdict for check in verify(image.main)} == {"ok"}
