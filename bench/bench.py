@@ -55,17 +55,15 @@ class Bench:
         yield from self._compared("kernel → 2 MiB raw, cold", commands, at_most=0.5)
 
     def diskimage_builder(self) -> Iterator[Row]:
-        """The same tree by disk-image-create: root, a loop device, and its own element for the tree."""
+        """The same tree by disk-image-create: root, a loop device, an element, and 1 GiB for its journal."""
         create = ROOT / "build" / "bench-venv" / "bin" / "disk-image-create"
         if not create.exists() or os.geteuid() != 0:
-            self.missing.append(
-                "disk-image-create (wants root; pip install diskimage-builder in build/bench-venv)"
-            )
+            self.missing.append("disk-image-create (as root; pip install diskimage-builder in build/bench-venv)")
             return
         elements = self._element(self._small_tree())
         environment = {"ELEMENTS_PATH": str(elements), "PATH": f"{create.parent}:{os.environ['PATH']}"}
         self.environment |= environment
-        argv = [str(create), "-x", "-t", "raw", "-n", "-o", str(self.work / "dib"), "tiny", "block-device-mbr"]
+        argv = [str(create), "--image-size", "1", "-t", "raw", "-n", "-o", str(self.work / "dib"), "tiny"]
         commands = {
             "imagekit": ([IMAGEKIT, "build", str(KERNEL), "-q", "-o", str(self.work / "a.raw")], self._forget),
             "disk-image-create": (argv, _nothing),
@@ -158,7 +156,8 @@ class Bench:
         config = self.work / "genimage.cfg"
         config.write_text("image g.raw {\next2 {\nlabel = hello\nuse-mke2fs = true\n}\nsize = 2M\n}\n")
         scratch, out = self.work / "genimage-tmp", self.work / "genimage-out"
-        places = {"rootpath": tree, "inputpath": tree, "tmppath": scratch, "outputpath": out, "config": config}
+        places = {"rootpath": tree, "inputpath": tree, "tmppath": scratch}
+        places |= {"outputpath": out, "config": config}
         return ["genimage", *(f"--{name}={place}" for name, place in places.items())]
 
     def _element(self, tree: Path) -> Path:
@@ -166,7 +165,11 @@ class Bench:
         root.mkdir(parents=True, exist_ok=True)
         (root.parent / "element-provides").write_text("operating-system\n")
         script = root / "10-tree"
-        script.write_text(f'#!/bin/sh\nset -e\ncp -a {tree}/. "$TARGET_ROOT"\nmkdir -p "$TARGET_ROOT"/tmp\n')
+        folders = "tmp etc proc sys dev usr/bin var/lib var/log"
+        script.write_text(
+            f'#!/bin/sh\nset -e\ncp -a {tree}/. "$TARGET_ROOT"\ncd "$TARGET_ROOT"\n'
+            f"mkdir -p {folders}\ntouch etc/resolv.conf\n"
+        )
         script.chmod(0o755)
         return self.work / "elements"
 
@@ -236,9 +239,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")
     asked = parser.parse_args()
-    print(
-        f"imagekit bench, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, medians of {asked.runs} runs"
-    )
+    print(f"imagekit bench, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, {asked.runs} runs, medians")
     print(f"{'what':34} {'by':20} {'seconds':>8} {'peak MiB':>9} {'written MiB':>12}  ")
     with tempfile.TemporaryDirectory(dir=asked.work, prefix="imagekit-bench-") as work:
         bench = Bench(Path(work), asked.runs)

@@ -31,9 +31,13 @@ PACKAGES: Mapping[str, str] = {
     "fsck.fat": "dosfstools",
     "mcopy": "mtools",
     "mmd": "mtools",
+    "mdel": "mtools",
     "mdir": "mtools",
     "mshowfat": "mtools",
     "sfdisk": "fdisk",
+    "blkid": "util-linux",
+    "prlimit": "util-linux",
+    "guestfish": "guestfish",
     "sgdisk": "gdisk",
     "pygrub": "xen-utils-4.17",
     "virt-xml-validate": "libvirt-clients",
@@ -122,6 +126,7 @@ _VERSION_OPTIONS: Mapping[str, str] = {
     "debugfs": "-V",
     "e2fsck": "-V",
     "mkfs.fat": "/nonexistent/",
+    "fsck.fat": "/nonexistent/",
 }
 
 

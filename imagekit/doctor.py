@@ -144,7 +144,7 @@ def _against_kvm() -> str:
         _boot("kvm", max(_PATIENCE, 3 * emulated))
     except ToolError as error:
         said = error.details.splitlines()[1:]
-        return ": ".join((error.brief, *said[-1:]))
+        return "tried, and " + ": ".join((error.brief, *said[-1:]))
     return ""
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from imagekit.cli.console import AsJson, say
+from imagekit.cli.console import AsJson, cache_dir, say
 from imagekit.errors import ToolError
 
 
@@ -12,7 +12,7 @@ def doctor(as_json: AsJson = False) -> None:
     from imagekit.doctor import examine  # noqa: PLC0415 -- --help need not import it
     from imagekit.listeners import aligned  # noqa: PLC0415
 
-    findings = examine()
+    findings = examine(cache_dir())
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings]))
     else:

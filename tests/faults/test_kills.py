@@ -1,4 +1,4 @@
-"""kill -9 at every step: final names are whole or not there, and the next run makes what an undisturbed one does."""
+"""kill -9 at every step: final names are whole or not there, and the next run ends as an undisturbed one."""
 
 import json
 import time

@@ -9,10 +9,6 @@ from imagekit.artifact import Artifact
 from tests.verify.lie import Built, Lie
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "guestfs: starts libguestfs' machine, half a minute each")
-
-
 @pytest.fixture
 def artifact(make: Callable[..., list[Artifact]], kernels: Path) -> Built:
     """Return a function that builds one artifact: artifact(target=…, kernel=…, settings…)."""
