@@ -165,7 +165,7 @@ class Bench:
         root.mkdir(parents=True, exist_ok=True)
         (root.parent / "element-provides").write_text("operating-system\n")
         script = root / "10-tree"
-        folders = "tmp etc proc sys dev usr/bin var/lib var/log"
+        folders = "tmp etc proc sys dev usr/bin var/lib var/log root"
         script.write_text(
             f'#!/bin/sh\nset -e\ncp -a {tree}/. "$TARGET_ROOT"\ncd "$TARGET_ROOT"\n'
             f"mkdir -p {folders}\ntouch etc/resolv.conf\n"
@@ -199,7 +199,7 @@ mke2fs -q -F -t ext2 -b 1024 -d "$1" "$2/p.raw"
 printf 'sif /boot uid 0\\nsif /boot/hello.xen ctime @0\\n' >"$2/batch"
 debugfs -w -f "$2/batch" "$2/p.raw"
 """
-# Hashed by openssl, which uses the processor's SHA instructions as Python does; sha256sum takes five times as long.
+# Hashed by openssl, which uses the SHA instructions as Python does; sha256sum takes five times as long.
 _LARGE_SHELL = """
 truncate -s "$2M" "$4/p.raw"
 mke2fs -q -F -t ext2 -b 4096 -d "$1" -E offset=1048576 "$4/p.raw" "$3M"

@@ -22,6 +22,9 @@ from imagekit.plan import Input, Output, Plan, Source, Step, key
 from imagekit.sparse import BlockMap, allocated, digest_file, digest_tree, fingerprint, map_blocks
 from imagekit.store import Store, Stored
 
+# Seconds. A signal that comes just before a thread goes to wait is not noticed until it wakes.
+_PATIENCE = 0.5
+
 _VERSIONS: Mapping[str, Callable[[], str]] = {"libparted": libparted_version}
 
 
@@ -182,7 +185,7 @@ def _run_all(plan: Plan, runner: Runner, jobs: int) -> tuple[dict[Step, Stored],
                 for step in [step for step in left if _ready(step, made)]:
                     left.remove(step)
                     running[pool.submit(runner.run, step, dict(made), images[step])] = step
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, _ = wait(running, _PATIENCE, FIRST_COMPLETED)
                 for future in done:
                     step = running.pop(future)
                     made[step], cached[step] = future.result()

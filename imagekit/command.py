@@ -47,7 +47,7 @@ PACKAGES: Mapping[str, str] = {
 
 _children: set["subprocess.Popen[bytes]"] = set()
 _children_lock = threading.RLock()  # a signal may come while its own thread holds it
-_stopping = threading.Event()
+_stopping: set[str] = set()  # not an Event: a second signal, while the first one sets it, would wait for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def version(program: str) -> str:
 
 def stop_children() -> None:
     """Kill every running child and refuse to start others: called once, by a signal handler."""
-    _stopping.set()
+    _stopping.add("stopping")
     with _children_lock:
         for child in _children:
             if child.returncode is None:  # else its number may be another's by now
@@ -158,7 +158,7 @@ def _started(
     argv: Sequence[str], cwd: str | os.PathLike[str] | None, env: Mapping[str, str]
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with _children_lock:
-        if _stopping.is_set():
+        if _stopping:
             raise ToolError(f"{argv[0]} was not started: imagekit is stopping")
         try:
             # A group of its own, so that a Ctrl-C reaches us first and we end it, children and all.

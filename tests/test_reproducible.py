@@ -18,6 +18,9 @@ LAYOUTS = ("plain", "mbr", "gpt")
 TYPES = ("ext2", "ext3", "ext4", "fat16")
 NOBODY = 65534
 
+NOTHING: Mapping[str, str] = {}
+LATER = {"SOURCE_DATE_EPOCH": "1000000000"}
+
 Outputs = dict[str, str]
 
 
@@ -56,7 +59,9 @@ def project(folder: Path, kernel: Path, *, seed: int = 0, mode: int = 0o777, whe
     return folder
 
 
-def built(folder: Path, *, wrapper: tuple[str, ...] = (), umask: int = 0o022, **environment: str) -> Outputs:
+def built(
+    folder: Path, environment: Mapping[str, str] = NOTHING, *, wrapper: tuple[str, ...] = (), umask: int = 0o022
+) -> Outputs:
     """Build a project with a new cache; return the SHA-256 of everything that came out."""
     inherited = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     env = {**inherited, "HOME": str(folder), "IMAGEKIT_CACHE_DIR": str(folder / "cache"), **environment}
@@ -94,7 +99,7 @@ def test_two_seconds_later_in_another_folder(kernel: Path, expected: Outputs, tm
     assert built(project(tmp_path / "somewhere else", kernel)) == expected
 
 
-ENVIRONMENTS: dict[str, Mapping[str, str]] = {
+ENVIRONMENTS = {
     "zone": {"TZ": "Pacific/Kiritimati"},
     "language": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8", "LANGUAGE": "tr"},
     "home": {"HOME": "/nonexistent", "TMPDIR": "/dev/shm"},  # noqa: S108 -- a place to write to
@@ -105,7 +110,7 @@ ENVIRONMENTS: dict[str, Mapping[str, str]] = {
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_under_another_environment(kernel: Path, expected: Outputs, tmp_path: Path, name: str) -> None:
-    assert built(project(tmp_path / "app", kernel), **ENVIRONMENTS[name]) == expected
+    assert built(project(tmp_path / "app", kernel), ENVIRONMENTS[name]) == expected
 
 
 def test_under_another_umask(kernel: Path, expected: Outputs, tmp_path: Path) -> None:
@@ -140,11 +145,11 @@ def test_as_another_user(kernel: Path, expected: Outputs, public: Path) -> None:
 
 
 def test_another_epoch_is_another_image(kernel: Path, expected: Outputs, tmp_path: Path) -> None:
-    found = built(project(tmp_path / "app", kernel), SOURCE_DATE_EPOCH="1000000000")
+    found = built(project(tmp_path / "app", kernel), LATER)
     same = {name for name in found if found[name] == expected[name]}
     assert same == {name for name in found if name.endswith((".cfg", ".xml"))}
     again = project(tmp_path / "again", kernel, when=2e9)
-    assert built(again, SOURCE_DATE_EPOCH="1000000000") == found
+    assert built(again, LATER) == found
 
 
 def test_hard_links_are_no_copies(kernel: Path, expected: Outputs, tmp_path: Path) -> None:

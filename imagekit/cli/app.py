@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import traceback
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -13,6 +14,8 @@ from imagekit.cli import build, cache, doctor, inspect, plan, schema, targets, v
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
 from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
+
+_ending = threading.Event()
 
 app = typer.Typer(
     name="imagekit",
@@ -76,10 +79,16 @@ def run() -> NoReturn:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    stop_children()
-    raise InterruptedByUser("interrupted")
+    _end(InterruptedByUser("interrupted"))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    stop_children()
-    raise TerminatedError("terminated")
+    _end(TerminatedError("terminated"))
+
+
+def _end(why: InterruptedByUser) -> None:
+    """End what runs; further signals say nothing new while it is swept up, which is a matter of a moment."""
+    if not _ending.is_set():
+        _ending.set()
+        stop_children()
+        raise why

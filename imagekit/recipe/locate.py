@@ -39,7 +39,7 @@ def _places(document: tree_sitter.Node) -> Iterator[tuple[Path, int]]:
 def _pair(node: tree_sitter.Node, prefix: Path) -> Iterator[tuple[Path, int]]:
     if node.type != "pair":
         return
-    key, value = node.named_children[0], node.named_children[-1]
+    key, value = node.named_children[:2]  # a comment may follow
     path = (*prefix, *_names(key))
     yield from _reached(path, len(prefix), key)
     yield from _inside(value, path)
