@@ -63,7 +63,9 @@ def built(
     folder: Path, environment: Mapping[str, str] = NOTHING, *, wrapper: tuple[str, ...] = (), umask: int = 0o022
 ) -> Outputs:
     """Build a project with a new cache; return the SHA-256 of everything that came out."""
-    inherited = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    # Another user could not write the coverage data down.
+    names = ("PATH",) if wrapper else ("PATH", "COVERAGE_PROCESS_CONFIG")
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
     env = {**inherited, "HOME": str(folder), "IMAGEKIT_CACHE_DIR": str(folder / "cache"), **environment}
     argv = [*wrapper, str(IMAGEKIT), "build", "app.toml", "-o", "out/", "-q"]
     done = subprocess.run(argv, cwd=folder, env=env, umask=umask, capture_output=True, text=True, check=False)

@@ -13,24 +13,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from imagekit.boot.pygrub import BEFORE_MENU_LST, GRUB_CFG
 from imagekit.errors import RecipeError
 
 # What both GRUB 2's script language and pygrub's plain reading of it take for the same words.
 _WORD = r"[\w./:=,@%+^~-]+"
 _PLAIN = re.compile(rf"({_WORD}( {_WORD})*)?", re.ASCII)
-
-_GRUB_CFG = "/boot/grub/grub.cfg"
-_BEFORE_MENU_LST = (
-    _GRUB_CFG,
-    "/grub/grub.cfg",
-    "/boot/grub2/grub.cfg",
-    "/grub2/grub.cfg",
-    "/boot/isolinux/isolinux.cfg",
-    "/boot/extlinux/extlinux.conf",
-    "/boot/extlinux.conf",
-    "/extlinux/extlinux.conf",
-    "/extlinux.conf",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +54,13 @@ def boot_files(entry: BootEntry) -> Mapping[str, str]:
     if entry.pv and _PLAIN.fullmatch(entry.cmdline):
         # GRUB 2 expands quotes, $ and ; and joins spaces, where menu.lst takes the line as it is: such a command
         # line is left to menu.lst, the only one that can say it exactly.
-        files[_GRUB_CFG] = _grub_cfg(entry)
+        files[GRUB_CFG] = _grub_cfg(entry)
     return files
 
 
 def shadowing(files: Iterable[str]) -> tuple[str, ...]:
     """Return the paths in the image that pygrub would read in place of these boot files."""
-    return () if _GRUB_CFG in files else _BEFORE_MENU_LST
+    return () if GRUB_CFG in files else BEFORE_MENU_LST
 
 
 def _menu_lst(entry: BootEntry) -> str:

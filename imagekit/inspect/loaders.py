@@ -9,6 +9,7 @@ pygrub, GRUB PV with `linux`, GRUB PVH with `multiboot`. Only read about: Amazon
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from imagekit.boot import MENUS
 from imagekit.inspect.kernels import LINUX
 from imagekit.kernel import Way
 
@@ -16,21 +17,6 @@ _EXT = {"ext2", "ext3", "ext4"}
 _FAT = {"FAT12", "FAT16", "FAT32"}
 
 _GRUB_PATHS = ("/boot/grub/grub.cfg", "/grub/grub.cfg")
-_PYGRUB_PATHS = (
-    "/boot/grub/grub.cfg",
-    "/grub/grub.cfg",
-    "/boot/grub2/grub.cfg",
-    "/grub2/grub.cfg",
-    "/boot/isolinux/isolinux.cfg",
-    "/boot/extlinux/extlinux.conf",
-    "/boot/extlinux.conf",
-    "/extlinux/extlinux.conf",
-    "/extlinux.conf",
-    "/boot/grub/menu.lst",
-    "/boot/grub/grub.conf",
-    "/grub/menu.lst",
-    "/grub/grub.conf",
-)
 _LEGACY_PATHS = ("/boot/grub/menu.lst", "/grub/menu.lst")
 
 
@@ -62,7 +48,7 @@ class Loader:
 
 PYGRUB = Loader(
     "pygrub",
-    _PYGRUB_PATHS,
+    MENUS,
     frozenset(_EXT | _FAT | {"iso9660", "reiserfs", "ufs", "xfs", "zfs"}),
     dict.fromkeys(("kernel", "linux", "linux16"), (Way.PYGRUB_PV, Way.PVH_PYGRUB)),
     last=4,

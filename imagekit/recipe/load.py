@@ -85,9 +85,7 @@ def _images(
     if not recipe.image:
         return (_placed(recipe, folder, path),)
     common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
-    images = tuple(
-        _placed(_validated(Image, _merged(common, own), path), folder, path) for own in table["image"]
-    )
+    images = tuple(_placed(_validated(Image, _merged(common, own), path), folder, path) for own in table["image"])
     _check_names(images, path)
     return images
 

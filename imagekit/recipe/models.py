@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from imagekit.recipe.values import MIB, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
+from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
 
 
 class Model(BaseModel):
@@ -48,7 +48,7 @@ class Filesystem(Model):
     label: str = Field(
         default="", max_length=16, pattern=r"^[A-Za-z0-9_.-]*$", description="FAT: 11 characters, no full stop."
     )
-    block_size: Literal[0, 1024, 2048, 4096] = Field(
+    block_size: BlockSize = Field(
         default=0, description="Bytes (FAT: a cluster). 0: 1024 below 512 MiB, else 4096."
     )
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -45,6 +45,12 @@ def _auto(value: object) -> object:
     if value is None:
         raise ValueError('"auto" leaves a size to imagekit')
     return None if value == "auto" else value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):  # which a literal 0 would take for one
+        raise ValueError("no number")  # noqa: TRY004 -- pydantic's
+    return value
 
 
 def _whole_kib(value: int) -> int:
@@ -108,5 +114,7 @@ HostPath = Annotated[Path, Field(strict=False), BeforeValidator(_host), _text_sc
 """A path where the recipe is read."""
 ImagePath = Annotated[str, AfterValidator(_inside), _text_schema(_INSIDE)]
 """An absolute path in the image."""
+BlockSize = Annotated[Literal[0, 1024, 2048, 4096], BeforeValidator(_number)]
+"""Bytes; 0 for the default."""
 KernelPath = Annotated[str, AfterValidator(_loadable), _text_schema(_LOADABLE)]
 """An absolute path in the image that can be written in a boot menu."""

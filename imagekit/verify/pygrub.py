@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.boot import BEFORE_MENU_LST
 from imagekit.command import require
 from imagekit.errors import ToolError, VerificationError
 from imagekit.sparse import digest_file
@@ -19,18 +20,6 @@ from imagekit.verify.table import Spot
 _LARGEST = 1 << 30  # bytes; a menu may name a file without end
 _USING = re.compile(rb"^Using <class '[\w.]+'> to parse (/.+)$", re.MULTILINE)
 _COPY = "copy"
-# Xen 4.17, tools/pygrub/src/pygrub, read_config; the order is its own.
-_PREFERRED = (
-    "/boot/grub/grub.cfg",
-    "/grub/grub.cfg",
-    "/boot/grub2/grub.cfg",
-    "/grub2/grub.cfg",
-    "/boot/isolinux/isolinux.cfg",
-    "/boot/extlinux/extlinux.conf",
-    "/boot/extlinux.conf",
-    "/extlinux/extlinux.conf",
-    "/extlinux.conf",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +64,7 @@ def take_by_menu(room: Scratch, spot: Spot, kind: str) -> Taken | None:
     copy = files(room, _COPY, spot.offset, kind)
     if copy is None or not copy.exists(menu.PATH):
         return None
-    for path in filter(copy.exists, _PREFERRED):
+    for path in filter(copy.exists, BEFORE_MENU_LST):
         copy.remove(path)
     taken = take(room, _COPY)
     if taken.menu != menu.PATH:

@@ -92,8 +92,9 @@ WORDS = st.sampled_from(
         "raw",
         "qcow2",
         "vhd",
+        "pygrub",
+        "direct",
     ]
-    + ["pygrub", "direct"]
 )
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 512, 513, 1024, 2048, 4096, 8192, True, False, 1.5])
 SCALARS = st.one_of(SIZES, TEXTS, PATHS, WORDS, NUMBERS)
@@ -121,7 +122,7 @@ def tables(
         {key: keys[key] for key in required},
         optional={key: value for key, value in keys.items() if key not in required},
     )
-    wrong = st.dictionaries(
+    wrong: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
         st.sampled_from([*keys, "unknown", "Name"]), SCALARS | st.just({}) | st.just([1]), max_size=3
     )
     return right | right | right | wrong
