@@ -44,13 +44,33 @@ def test_a_pvh_kernel_has_no_grub_cfg() -> None:
 
 @pytest.mark.parametrize(
     "cmdline",
-    ["'a b'", 'x="y"', "$HOME", "a;b", "a{b", "a}b", "#a", "a&b", "a|b", "a>b", "a*", "a?", "[a]", "(hd0)", "a\\b"]
-    + ["two  spaces", "gr\u00fc\u00dfe", "`id`", "!a"],
+    [
+        "'a b'",
+        'x="y"',
+        "$HOME",
+        "a;b",
+        "a{b",
+        "a}b",
+        "#a",
+        "a&b",
+        "a|b",
+        "a>b",
+        "a*",
+        "a?",
+        "[a]",
+        "(hd0)",
+        "a\\b",
+    ],
 )
 def test_what_grub_2_reads_otherwise_is_left_to_menu_lst(cmdline: str) -> None:
     files = boot_files(entry(cmdline))
     assert GRUB_CFG not in files
     assert f"kernel /boot/app.xen {cmdline}\n" in files[MENU_LST]
+
+
+@pytest.mark.parametrize("cmdline", ["two  spaces", "gr\u00fc\u00dfe", "`id`", "!a"])
+def test_so_is_what_grub_2_joins_or_garbles(cmdline: str) -> None:
+    assert set(boot_files(entry(cmdline))) == {MENU_LST, "/boot/menu.lst"}
 
 
 @pytest.mark.parametrize("cmdline", ["--ipv4=10.0.0.2/24", "a,b:c@d%e+f^g~h-i_j.k", "console=hvc0 panic=-1"])

@@ -1,0 +1,72 @@
+"""Root tars of folders, tars and files."""
+
+import io
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagekit.build import SourceInput
+from imagekit.root import Member, read_root, write_root
+
+EPOCH = 946684800
+Compose = Callable[..., Path]
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Compose:
+    """Return a function that writes a root tar: compose(path, (path, to)…, kernel="/boot/k", files={…})."""
+
+    def compose_it(
+        *trees: Path | tuple[Path, str],
+        kernel: str | None = None,
+        files: dict[str, str] | None = None,
+        epoch: int = EPOCH,
+    ) -> Path:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        pairs = [tree if isinstance(tree, tuple) else (tree, "/") for tree in trees]
+        inputs = {f"files-{number}": SourceInput(path) for number, (path, _) in enumerate(pairs)}
+        if kernel is not None:
+            (folder / "k").write_bytes(b"kernel")
+            inputs["kernel"] = SourceInput(folder / "k")
+        options = {
+            "kernel": kernel,
+            "files": files or {},
+            "trees": [{"input": name, "to": to} for name, (_, to) in zip(inputs, pairs, strict=False)],
+            "epoch": epoch,
+        }
+        write_root(inputs, folder / "root", options)
+        return folder / "root"
+
+    return compose_it
+
+
+def members(root: Path) -> dict[str, Member]:
+    """Return the members of a root tar by path."""
+    return {member.path: member for member, _ in read_root(root)}
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return the bytes that lie in a root tar itself."""
+    return {member.path: content.read() for member, content in read_root(root) if content is not None}
+
+
+def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def tar_bytes(*entries: tuple[tarfile.TarInfo, bytes] | tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
+    """Return the bytes of a tar of headers, with their contents."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        for item in entries:
+            info, data = item if isinstance(item, tuple) else (item, b"")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
