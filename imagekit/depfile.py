@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from imagekit.artifact import Artifact
+from imagekit.place import unwritten
 from imagekit.prepare import Prepared
 from imagekit.sparse import walk
 
@@ -17,8 +19,13 @@ def write_depfile(path: Path, artifacts: Sequence[Artifact], prepared: Prepared)
     lines = [" \\\n ".join((rule, *map(_escaped, sources)))]
     lines += [f"{_escaped(source)}:" for source in sources]
     beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
-    beside.write_text("\n".join(lines) + "\n")
-    beside.replace(path)
+    try:
+        beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))
+        beside.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise unwritten(error, path) from error
 
 
 def _read(prepared: Prepared) -> Iterator[str]:

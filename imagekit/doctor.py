@@ -34,7 +34,7 @@ _PROGRAMS: Mapping[str, str] = {
     "blkid": "verify: reads UUIDs and labels",
     "virt-xml-validate": "verify: libvirt's schema",
     "guestfish": "verify --guestfs: mounts an image in a real Linux",
-    "qemu-system-x86_64": "prove: boots an image on a real Xen",
+    "qemu-system-x86_64": "verify --guestfs: the machine that it runs in",
 }
 _NEEDED = {"mke2fs", "debugfs"}
 _EXTRAS: Mapping[str, str] = {"": "every command", "disk": "builds: partition tables"}
@@ -128,7 +128,7 @@ def _xlutil() -> Finding:
 
 def _kvm() -> Finding:
     why_not = _against_kvm()
-    purpose = "prove: runs guests at full speed; QEMU emulates (TCG) without it"
+    purpose = "verify --guestfs: full speed; QEMU emulates (TCG) without it"
     return Finding("KVM", "not used" if why_not else "works", purpose, why_not, needed=False, ok=not why_not)
 
 

@@ -29,7 +29,7 @@ def place(result: Stored, path: Path, store: Path) -> None:
         else:
             _copy(result.path, path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise unwritten(error, path) from error
     with suppress(OSError):  # it is in its place, remembered or not
         memory.parent.mkdir(exist_ok=True)
         memory.write_text(json.dumps(_state(path, result.digest)))
@@ -101,7 +101,8 @@ def _sweep(path: Path) -> None:
                 left.unlink()
 
 
-def _explained(error: OSError, path: Path) -> ImagekitError:
+def unwritten(error: OSError, path: Path) -> ImagekitError:
+    """Return the error for a file that could not be written where the user wants it."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return full_disk(path.parent, "make room there, or name another place with -o")
     return BuildError(f"{path} cannot be written", details=error.strerror or str(error))

@@ -84,7 +84,7 @@ class Store:
     """The cache below one folder. Safe for any number of threads and processes at once."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root = root.absolute()  # tools run in folders of their own
         try:
             for name in ("results", "blobs", "locks", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)

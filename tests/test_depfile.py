@@ -10,6 +10,7 @@ import pytest
 from imagekit.artifact import Artifact
 from imagekit.build import Runner
 from imagekit.depfile import write_depfile
+from imagekit.errors import BuildError
 from imagekit.prepare import Request, prepare
 from imagekit.store import Store
 
@@ -94,6 +95,19 @@ def test_ninja_reads_it(store: Store, recipe: Path, tmp_path: Path, name: str) -
     assert remade("ninja")
     os.utime(source, (1e9, 1e9))
     assert not remade("ninja")
+
+
+def test_a_place_that_cannot_be(store: Store, recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none" / "app.d", tmp_path / "folder"):
+        with pytest.raises(BuildError, match="cannot be written"):
+            depfile(store, path, "app.raw", recipe)
+    assert not [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")]
+
+
+def test_names_that_are_no_text(store: Store, recipe: Path, tmp_path: Path) -> None:
+    depfile(store, tmp_path / "app.d", os.fsdecode(b"caf\xe9.raw"), recipe)
+    assert (tmp_path / "app.d").read_bytes().startswith(b"caf\xe9.raw:")
 
 
 def test_nobody_sees_half_of_it(store: Store, recipe: Path, tmp_path: Path) -> None:

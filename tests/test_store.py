@@ -127,6 +127,7 @@ def test_reasons_to_make_it_again(store: Store, how: str, reason: str, warned: b
             path.chmod(0o644)
             path.write_bytes(b"CONTENT")
         case "cut off":
+            path.chmod(0o644)
             os.truncate(path, 3)
         case "no map":
             map_path(path).unlink()
@@ -352,6 +353,12 @@ def test_sweeping_leaves_what_is_locked(store: Store) -> None:
             assert folder.exists()
     with store.in_use():
         assert not folder.exists()
+
+
+def test_a_relative_cache_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tools run in folders of their own."""
+    monkeypatch.chdir(tmp_path)
+    assert Store(Path("here")).root == tmp_path / "here"
 
 
 def test_a_cache_that_cannot_be(tmp_path: Path) -> None:

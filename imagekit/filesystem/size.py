@@ -11,6 +11,16 @@ _LARGE = 512 * MIB  # from here on mke2fs, too, takes 4 KiB blocks
 _INODE = 256
 _SPARE_INODES = 32  # 11 of ext2's own, and room for a few files
 _MARGIN = 1.05
+# Blocks of a file system, and of the journal that mke2fs makes for it (ext2fs_default_journal_size).
+_JOURNALS = (
+    (32768, 1024),
+    (256 << 10, 4096),
+    (512 << 10, 8192),
+    (4096 << 10, 16384),
+    (8192 << 10, 32768),
+    (16384 << 10, 65536),
+    (32768 << 10, 131072),
+)
 _JOURNALED = 2048  # blocks: of fewer, mke2fs leaves the journal out
 _FAT16_CLUSTERS = 4085  # fewer would be FAT12, more than 65524 FAT32 (Microsoft's FAT specification)
 _FAT32_CLUSTERS = 65525
@@ -67,11 +77,10 @@ def _length(member: Member) -> int:
 
 
 def _journal(size: int, block: int) -> int:
-    blocks = size // block
-    for limit, journal in ((32768, 1024), (262144, 4096), (524288, 8192), (4194304, 16384)):
-        if blocks < limit:
+    for limit, journal in _JOURNALS:
+        if size // block < limit:
             return journal * block
-    return 32768 * block
+    return 262144 * block
 
 
 def _fat(content: int, settings: Settings) -> int:

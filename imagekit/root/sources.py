@@ -1,6 +1,7 @@
 """Members from what a recipe names: a folder, a tar, a single file. Names are checked here, once for all."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -11,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import zstandard
 
@@ -42,6 +43,8 @@ _UNREADABLE = (
     RecursionError,
     MemoryError,
 )
+_OF_CONTENT = {None, errno.EINVAL}  # what tarfile and bz2 raise, and a seek beyond what a file can hold
+_HOLES = 1 << 30  # bytes: tarfile reads them as zeros, and a tar of a few bytes can tell of an exabyte
 _LONGEST_NAME = 255  # ext2's limit, and FAT's
 _LONGEST_PATH = 3000  # bytes: with the folder that it is unpacked in, below Linux's 4096
 _LONGEST_LINK = 1023  # bytes: what the smallest block of ext2 holds
@@ -115,7 +118,7 @@ def tar_members(
     tar: tarfile.TarFile, source: Path, to: str, epoch: int
 ) -> Iterator[tuple[Member, tarfile.TarInfo]]:
     """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded."""
-    where = str(source)
+    where, holes = str(source), 0
     with _explained(source):
         for info in tar:
             if not info.isreg() and info.type not in KINDS:
@@ -124,6 +127,12 @@ def tar_members(
                 )
             if info.size < 0:
                 raise tarfile.ReadError("a member of negative size")
+            holes += _holes(info)
+            if holes > _HOLES:
+                raise RecipeError(
+                    f"{where}: {info.name!r} is a sparse file with more than {_HOLES >> 30} GiB of holes",
+                    hint="unpack the tar: in a folder, holes are kept",
+                )
             info.name = clean(f"{to}/{info.name}", where)
             info.mtime = max(0, min(int(info.mtime), epoch))
             if info.islnk():
@@ -132,6 +141,14 @@ def tar_members(
             if info.name:
                 yield _checked(from_tarinfo(info), where), info
         _check_end(tar)
+
+
+def _holes(info: tarfile.TarInfo) -> int:
+    """Return how many bytes of a sparse member are not in the tar."""
+    if not info.issparse():
+        return 0
+    stored = cast("list[tuple[int, int]]", info.sparse)
+    return info.size - sum(size for _, size in stored)
 
 
 def _check_end(tar: tarfile.TarFile) -> None:
@@ -162,6 +179,6 @@ def _explained(path: Path) -> Iterator[None]:
     except _UNREADABLE as error:
         raise RecipeError(f"{path} is no readable tar", details=f"{type(error).__name__}: {error}") from error
     except OSError as error:
-        if error.errno is not None:  # the disk's, not the content's
+        if error.errno not in _OF_CONTENT:  # else of the disk
             raise
         raise RecipeError(f"{path} is no readable tar", details=str(error)) from error

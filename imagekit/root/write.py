@@ -171,6 +171,8 @@ def _write_member(tar: tarfile.TarFile, member: Member, content: Content | None)
     with content() as file:
         try:
             tar.addfile(to_tarinfo(member), file)
+        except tarfile.TarError as error:
+            raise RecipeError(f"/{member.path} is not whole in its tar", details=str(error)) from error
         except OSError as error:
             if error.errno is not None:
                 raise

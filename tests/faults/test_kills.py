@@ -1,7 +1,9 @@
 """kill -9 at every step: final names are whole or not there, and the next run ends as an undisturbed one."""
 
 import json
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,15 @@ from tests.faults.conftest import Bench, ended, gone
 MBR = ("--layout", "mbr")
 
 
-def undisturbed(bench: Bench) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def expected(kernels: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Return the files of an undisturbed build."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    bench = Bench(folder, folder / "app.xen")  # its name is the image's, and in the image
+    shutil.copy(kernels / "hello.xen", bench.kernel)
     assert ended(bench.build(*MBR))[0] == 0
     files = bench.files()
     assert set(files) == {f"app.raw{suffix}" for suffix in ("", ".cfg", ".xm.cfg", ".xml", ".imagekit.json")}
-    bench.clear()
     return files
 
 
@@ -36,8 +42,7 @@ def check(bench: Bench, expected: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("tool", ["mke2fs", "debugfs"])
-def test_in_the_middle_of_a_tool(bench: Bench, tool: str, when: str) -> None:
-    expected = undisturbed(bench)
+def test_in_the_middle_of_a_tool(bench: Bench, expected: dict[str, bytes], tool: str, when: str) -> None:
     environment = bench.stopping(tool, when)
     process = bench.build(*MBR, env=environment)
     bench.reached(environment)
@@ -49,9 +54,8 @@ def test_in_the_middle_of_a_tool(bench: Bench, tool: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_at_any_time(bench: Bench, part: int) -> None:
+def test_at_any_time(bench: Bench, expected: dict[str, bytes], part: int) -> None:
     """25 kills, from before the first line of our code runs to after the last."""
-    expected = undisturbed(bench)
     for number in range(part, 25, 5):
         process = bench.build(*MBR)
         time.sleep(number * 0.4 / 24)
@@ -63,9 +67,8 @@ def test_at_any_time(bench: Bench, part: int) -> None:
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_in_the_blink_of_a_step(bench: Bench, part: int) -> None:
+def test_in_the_blink_of_a_step(bench: Bench, expected: dict[str, bytes], part: int) -> None:
     """From the first event on, the build takes some 50 ms: every 6 ms of them."""
-    expected = undisturbed(bench)
     for number in range(part, 8, 2):
         process = bench.build(*MBR)
         assert process.stderr is not None
@@ -77,12 +80,10 @@ def test_in_the_blink_of_a_step(bench: Bench, part: int) -> None:
         bench.clear()
 
 
-def test_a_new_build_over_an_old_one(bench: Bench) -> None:
+def test_a_new_build_over_an_old_one(bench: Bench, expected: dict[str, bytes]) -> None:
     """Until the new one is whole, the old one stays as it is."""
     assert ended(bench.build())[0] == 0
     old = bench.files()
-    expected = undisturbed(bench)
-    assert ended(bench.build())[0] == 0
     environment = bench.stopping("debugfs", "after")
     process = bench.build(*MBR, env=environment)
     bench.reached(environment)
@@ -93,9 +94,8 @@ def test_a_new_build_over_an_old_one(bench: Bench) -> None:
     assert bench.files() == expected
 
 
-def test_a_tool_that_outlives_us_does_no_harm(bench: Bench) -> None:
+def test_a_tool_that_outlives_us_does_no_harm(bench: Bench, expected: dict[str, bytes]) -> None:
     """After kill -9 nobody ends the children: the orphan wakes up when its folder is another's past."""
-    expected = undisturbed(bench)
     environment = bench.stopping("mke2fs", "before")
     process = bench.build(*MBR, env=environment)
     orphan = bench.reached(environment)

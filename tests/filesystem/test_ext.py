@@ -205,7 +205,7 @@ def test_equal_trees_give_equal_bytes_whoever_builds(tree: Path, tmp_path: Path,
         os.utime(copy, ns=(0, path.lstat().st_mtime_ns), follow_symlinks=False)
         if not copy.is_symlink() and copy.name != "run.sh":
             copy.chmod(0o2770 if copy.is_dir() else 0o660)
-    mask = os.umask(0o777)
+    mask = os.umask(0o027)
     try:
         assert fill(tmp_path / "copy").path.read_bytes() == one
     finally:

@@ -5,6 +5,7 @@ index blocks are made to look like empty entries. Extent trees and block maps ar
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -180,7 +181,7 @@ def _entries(block: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-class _Mapper:
+class _Mapper(ABC):
     """Turns the 60 bytes of an inode into runs, and notes the blocks that it reads on the way."""
 
     def __init__(self, volume: ExtVolume) -> None:
@@ -190,8 +191,9 @@ class _Mapper:
         self.upkeep: list[Run] = []
         self._seen: set[int] = set()
 
+    @abstractmethod
     def runs(self, room: bytes) -> Iterator[Run]:
-        raise NotImplementedError
+        """Yield the runs of an inode, from its 60 bytes."""
 
     def load(self, block: int) -> bytes:
         """Read one block of the map; a block read before is a circle and comes back empty."""
