@@ -1,7 +1,7 @@
 # make demo    set everything up, build the sample kernels and images of them
 # make test    set everything up, run the linters and the tests
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-long lint bench docs kernels clean
+.PHONY: setup demo test lint bench lock docs kernels clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNELS := build/kernels

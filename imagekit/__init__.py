@@ -45,5 +45,6 @@ def make(
     place = store.Store(cache or store.default_root())
     request = prepare.Request(paths, targets, out, settings)
     with place.in_use():
-        prepared = prepare.prepare(request, build.Runner(place), environment or {})
-        return build.build(prepared.plan, place, listener or events.silent, jobs=jobs)
+        runner = build.Runner(place, listener or events.silent)
+        prepared = prepare.prepare(request, runner, environment or {})
+        return build.build(prepared.plan, place, listener or events.silent, jobs=jobs, runner=runner)

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from threading import Event, Lock
 
 from imagekit import command, events
@@ -143,6 +144,7 @@ class Runner:
         known = self._sources.get(source)
         if known is None:
             try:
+                _check_kind(source.path)
                 known = SourceInput(source.path)
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
@@ -156,13 +158,24 @@ class Runner:
         return key(step, digests, versions)
 
 
-def build(plan: Plan, store: Store, listener: Listener = silent, *, jobs: int = 2) -> list[Artifact]:
+def _check_kind(path: Path) -> None:
+    """Refuse what would never end, before it is opened: a pipe, a device."""
+    mode = path.stat().st_mode
+    if not (S_ISREG(mode) or S_ISDIR(mode)):
+        raise RecipeError(f"{path} is neither a file nor a folder")
+
+
+def build(
+    plan: Plan, store: Store, listener: Listener = silent, *, jobs: int = 2, runner: Runner | None = None
+) -> list[Artifact]:
     """Make a plan's artifacts, `jobs` steps at a time, and return them in the plan's order.
 
-    The first error ends the build; what was made until then stays in the store, so the next build goes on there.
+    `runner` is the one that the plan was prepared with, so that sources are hashed once, and a kernel that changed
+    since its facts were read is noticed. The first error ends the build; what was made until then stays in the
+    store, so the next build goes on there.
     """
     begun = time.monotonic()
-    runner = Runner(store, listener)
+    runner = runner or Runner(store, listener)
     with store.in_use():
         made, cached = _run_all(plan, runner, jobs)
         artifacts = []

@@ -1,24 +1,24 @@
-"""The dependency file of a build, for make and ninja: artifacts, and all that they were made from."""
+"""The dependency file of a build, for make and ninja: artifacts, and all that they are made from."""
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 
-from imagekit.artifact import Artifact
 from imagekit.place import unwritten
 from imagekit.prepare import Prepared
 from imagekit.sparse import walk
 
 
-def write_depfile(path: Path, artifacts: Sequence[Artifact], prepared: Prepared) -> None:
+def write_depfile(path: Path, prepared: Prepared) -> None:
     """Write the rule; each dependency is a target of its own, so that a removed one does not stop make."""
     sources = list(dict.fromkeys(_read(prepared)))
-    rule = " ".join(_escaped(str(artifact.path)) for artifact in artifacts) + ":"
+    rule = " ".join(_escaped(str(output.path)) for output in prepared.plan.outputs) + ":"
     lines = [" \\\n ".join((rule, *map(_escaped, sources)))]
     lines += [f"{_escaped(source)}:" for source in sources]
-    beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     try:
         beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))
         beside.replace(path)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 
 from imagekit.errors import BuildError, ImagekitError, UsageError
 from imagekit.sparse import copy
@@ -57,7 +58,7 @@ def _copy(source: Path, path: Path) -> None:
         raise UsageError(f"{path} is a folder", hint=f"-o {path}/ puts artifacts into it by their default names")
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is a device, a pipe or a socket: an artifact is a file with others beside it")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     _sweep(path)
     try:
         with _unnamed(path.parent, beside) as descriptor:

@@ -89,6 +89,7 @@ class Plan:
                 step.revision,
                 _function(step),
                 json.dumps(step.options, sort_keys=True),
+                *step.tools,
                 *(f"{name}={id(source)}" for name, source in sorted(inputs.items())),
             )
             found = known.setdefault("\0".join(map(str, parts)), replace(step, inputs=inputs))

@@ -1,5 +1,6 @@
 """From what a user asks for to a plan: recipes read, kernels judged, targets chosen, artifacts named."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
         for (image, target, kernel), out in zip(chosen, places, strict=True)
     ]
     recipes = tuple(path for path in request.paths if _is_recipe(path))
-    return Prepared(Plan.of(outputs), facts, tuple(skipped), recipes)
+    plan = Plan.of(outputs)
+    _check_places(plan, recipes)
+    return Prepared(plan, facts, tuple(skipped), recipes)
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -134,6 +137,19 @@ def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:
         return [Path(out)]
     folder = Path(out or ".")
     return [folder / f"{name}.{target}{_extension(target)}" for name, target in chosen]
+
+
+def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:
+    """Refuse a plan that would write a file twice, or over what it reads."""
+    read = {os.path.realpath(path) for path in (*recipes, *(source.path for source in plan.sources()))}
+    written: set[str] = set()
+    for path in (path for output in plan.outputs for path, _ in output.files()):
+        place = os.path.realpath(path)
+        if place in read:
+            raise UsageError(f"{path} would be written over, and is an input", hint="-o names another file")
+        if place in written:
+            raise UsageError(f"{path} would be written twice", hint="-o names another file")
+        written.add(place)
 
 
 def _extension(target: str) -> str:

@@ -118,7 +118,7 @@ def digest_tree(path: Path) -> str:
         entries = list(walk(path))
         contents = chain.from_iterable(pool.map(_contents, _in_rounds(entries)))
         for entry, content in zip(entries, contents, strict=True):
-            name = os.fsencode(entry.path[len(os.fspath(path)) + 1 :])
+            name = os.fsencode(entry.path[len(os.path.join(path, "")) :])
             # Two names of one file are one file in the image, and two equal files are two.
             twin = b"" if entry.key is None else first.setdefault(entry.key, name)
             for field in (name, entry.kind.encode(), content, b"" if twin == name else twin):

@@ -9,7 +9,9 @@ from typing import Literal, cast
 from imagekit.artifact import SUFFIX, Sidecar
 from imagekit.boot import BootEntry, boot_files
 from imagekit.disk import Layout, partition_offset, write_disk
+from imagekit.errors import RecipeError
 from imagekit.filesystem import filesystem_uuid, identity, tools
+from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
@@ -60,6 +62,8 @@ def read_facts(path: Path) -> KernelFacts:
 def root_step(job: Job, guest: Guest) -> Step:
     """Return the step that writes the root tar: kernel, boot files for this kind of guest, the user's files."""
     image = job.image
+    if len(image.cmdline.encode()) > CMDLINE_LIMIT:
+        raise RecipeError(f"the command line is longer than {CMDLINE_LIMIT} bytes: Xen cuts the rest off")
     ramdisk = f"/boot/{job.name}.ramdisk" if image.ramdisk else None
     entry = BootEntry(
         title=job.name,

@@ -86,6 +86,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root = root.absolute()  # tools run in folders of their own
         try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is cached may be private
             for name in ("results", "blobs", "locks", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.artifact import Artifact
 from imagekit.build import Runner
 from imagekit.depfile import write_depfile
 from imagekit.errors import BuildError
@@ -17,14 +16,10 @@ from imagekit.store import Store
 NAMES = ["plain", "two words", "a#b", "a$b", "a:b", "back\\slash", "back\\ space", "per%cent", "a=b", "ünï"]
 
 
-def artifact(path: Path) -> Artifact:
-    return Artifact("app", "xen", path, (), "0" * 64, 0, 0, 0.0, cached=False)
-
-
 def depfile(store: Store, path: Path, out: str, recipe: Path) -> None:
     with store.in_use():
-        prepared = prepare(Request((recipe,)), Runner(store), {})
-    write_depfile(path, [artifact(Path(out))], prepared)
+        prepared = prepare(Request((recipe,), out=out), Runner(store), {})
+    write_depfile(path, prepared)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 import traceback
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -14,8 +13,6 @@ from imagekit.cli import build, cache, doctor, inspect, plan, schema, targets, v
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
 from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
-
-_ending = threading.Event()
 
 app = typer.Typer(
     name="imagekit",
@@ -62,6 +59,7 @@ def run() -> NoReturn:
     """Run the program and exit."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed
     try:
         app()
         code = ExitCode.DONE
@@ -88,7 +86,7 @@ def _terminate(_signal: int, _frame: FrameType | None) -> None:
 
 def _end(why: InterruptedByUser) -> None:
     """End what runs; further signals say nothing new while it is swept up, which is a matter of a moment."""
-    if not _ending.is_set():
-        _ending.set()
+    if not settings.ending:
+        settings.ending = True
         stop_children()
         raise why

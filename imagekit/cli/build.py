@@ -42,6 +42,7 @@ def build(
     from imagekit.build import Runner  # noqa: PLC0415 -- --help need not import what builds
     from imagekit.build import build as run  # noqa: PLC0415
     from imagekit.cli.plan import show  # noqa: PLC0415
+    from imagekit.depfile import write_depfile  # noqa: PLC0415
     from imagekit.listeners import listening  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
     from imagekit.store import Store  # noqa: PLC0415
@@ -55,13 +56,13 @@ def build(
         return
     kind = "none" if quiet else progress.value
     with listening(kind, verbose=verbose > 0) as listener:  # type: ignore[arg-type]
+        runner = Runner(store, listener)
         with store.in_use():
-            prepared = prepare(wanted, Runner(store), os.environ)
-        artifacts = run(prepared.plan, store, listener, jobs=jobs)
-    if depfile is not None:
-        from imagekit.depfile import write_depfile  # noqa: PLC0415
-
-        write_depfile(depfile, artifacts, prepared)
+            prepared = prepare(wanted, runner, os.environ)
+            if depfile is not None:
+                # Before the artifacts: a kill leaves no artifact without its dependencies.
+                write_depfile(depfile, prepared)
+            artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
     _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
 
 

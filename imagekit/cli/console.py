@@ -13,9 +13,10 @@ import typer
 
 @dataclass
 class Settings:
-    """How much to say; set by -v and -q of whichever command runs."""
+    """How much to say, set by -v of whichever command runs; and whether a signal has ended it."""
 
     verbosity: int = 0
+    ending: bool = False
 
 
 settings = Settings()

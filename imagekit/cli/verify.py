@@ -30,6 +30,8 @@ def verify(
         checks.append({"check": check.name, "verdict": check.verdict, "seen": check.seen})
         if not as_json:
             tell(f"{check.verdict:7}  {check.name}: {check.seen}")
-    say(
-        json.dumps({"path": str(path), "checks": checks}) if as_json else f"{path}: verified, {len(checks)} checks"
-    )
+    if as_json:
+        say(json.dumps({"path": str(path), "checks": checks}))
+    else:
+        skipped = sum(check["verdict"] == "skipped" for check in checks)
+        say(f"{path}: verified, {len(checks) - skipped} checks" + (f", {skipped} skipped" if skipped else ""))

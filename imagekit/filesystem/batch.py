@@ -34,6 +34,9 @@ def batch(staged: Staged, epoch: int) -> bytes:
     links = Counter(member.target for member in staged.outside if member.kind == "hard")
     for folder, members in _by_folder(staged.members()):
         lines.append(f"cd {_quoted('/' + folder)}")
+        # `ln` alone does not make room for a name.
+        names = sum(len(os.fsencode(member.path)) + 12 for member in members if member.kind == "hard")
+        lines += ["expand_dir ."] * -(-names // 1024)
         for member in members:
             lines += _commands(member, staged, epoch, inside=member.path in inside)
             if member.path in links:

@@ -23,7 +23,7 @@ _FEATURES = {
     "ext4": f"{_EXT2},has_journal,extent,flex_bg,extra_isize,dir_nlink,huge_file",
 }
 _NO_ROOM_BESIDE = "Insufficient space to store extended attribute"
-_TOO_SMALL = ("Could not allocate", "too small", "ran out of", "No free space")
+_TOO_SMALL = ("Could not allocate", "too small", "ran out of")
 
 
 def make(place: Place, settings: Settings, staged: Staged) -> None:

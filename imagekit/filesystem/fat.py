@@ -14,8 +14,9 @@ _SECTOR = 512
 _1980 = 315532800  # FAT's first second
 _LONGEST = (1 << 32) - 1
 _HINT = 'filesystem.type = "ext2" holds everything'
-# What mtools writes letter by letter: it changes others, or their case, to what an old code page has.
-_NAME = re.compile(r"[ !#-)+-.0-9;=@-\[\]-{}~]*[!#-)+,0-9;=@-\[\]-{}~-]")
+# What mtools writes letter by letter: it changes others, or their case, to what an old code page has, and "~" is
+# what the short names have that it makes up.
+_NAME = re.compile(r"(?! )[ !#-)+-.0-9;=@-\[\]-{}]*[!#-)+,0-9;=@-\[\]-{}-]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|clock\$|(com|lpt)[0-9])(\..*)?", re.IGNORECASE)
 _CHUNK = 200  # files a mcopy: short of any limit on a command line
 
@@ -83,12 +84,7 @@ def _by_folder(staged: Staged) -> list[tuple[str, list[Path]]]:
 
 
 def _sorted(staged: Staged, *kinds: str) -> list[Member]:
-    return sorted((member for member in staged.members() if member.kind in kinds), key=_order)
-
-
-def _order(member: Member) -> list[tuple[bool, str]]:
-    """Put a real "longfi~1.txt" before what mtools would make that name up for."""
-    return [("~" not in part, part) for part in member.path.split("/")]
+    return sorted((member for member in staged.members() if member.kind in kinds), key=lambda member: member.path)
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -32,6 +32,8 @@ _MOST_RUNS = 50_000
 def survey(path: Path) -> Report:
     """Inspect one file; see imagekit.inspect.inspect."""
     try:
+        if not path.is_file():
+            raise UsageError(f"{path}: no file" if path.exists() else f"{path}: no such file")
         with path.open("rb") as file:
             return _survey(path, file)
     except OSError as error:

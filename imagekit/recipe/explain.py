@@ -19,17 +19,19 @@ def explained(error: ValidationError, path: Path | None) -> RecipeError:
         keys = tuple(problem["loc"])
         line = line_of(text, keys) if path else None
         place = ".".join(str(key) for key in keys)
-        lines.append(f"{path or 'the command line'}{f':{line}' if line else ''}: {place}: {_words(problem)}")
+        where = f"{path or 'the command line'}{f':{line}' if line else ''}"
+        lines.append(f"{where}: {place}: {_words(problem, private='${' in text)}")
     return RecipeError(lines[0], details="\n".join(lines[1:]))
 
 
-def _words(problem: Any) -> str:  # noqa: ANN401 -- pydantic's ErrorDetails
+def _words(problem: Any, *, private: bool) -> str:  # noqa: ANN401 -- pydantic's ErrorDetails
     if problem["type"] == "extra_forbidden":
         return f"no such key ({_did_you_mean(tuple(problem['loc']))})"
     if problem["type"] == "missing":
         return "is missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{message[0].lower()}{message[1:]} (is {problem['input']!r:.80})"
+    # A value may come from the environment, and be a secret.
+    return f"{message[0].lower()}{message[1:]}" + ("" if private else f" (is {problem['input']!r:.80})")
 
 
 def _did_you_mean(keys: tuple[int | str, ...]) -> str:

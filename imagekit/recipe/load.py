@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.models import Image, Recipe
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
 _DEEPEST = 50  # parts of a dotted key: tomllib's memory grows with their square
 _FAT_LABEL = re.compile(r"[A-Za-z0-9_-]{0,11}")
@@ -168,11 +168,13 @@ def _expanded(value: Any, replace: Any) -> Any:  # noqa: ANN401 -- TOML is what 
 
 
 def _value_of(match: re.Match[str], names: set[str], environment: Mapping[str, str], where: Path | None) -> str:
+    if match[0] == "$${":
+        return "${"
     name = match[1]
     if name not in names:
         raise RecipeError(
             f"{where or 'the command line'}: ${{{name}}} is not among the recipe's variables",
-            hint=f'variables = ["{name}"] at the top of the recipe lets it in',
+            hint=f'variables = ["{name}"] at the top of a recipe lets it in; $${{ stands for ${{ itself',
         )
     if name not in environment:
         raise RecipeError(f"{where or 'the command line'}: the variable {name} is not set in the environment")

@@ -75,25 +75,24 @@ def clean(name: str, where: str) -> str:
 def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Member]:
     """Yield a folder's members, by reference to the input `name`.
 
-    Owner 0:0 and modes 0755 or 0644 by the owner's execute bit: whose checkout it is, and under which umask it was
-    made, does not show.
+    Owner 0:0, modes 0755 or 0644 by the owner's execute bit, every time the epoch: whose checkout it is, when and
+    under which umask it was made, does not show.
     """
     first: dict[tuple[int, int], str] = {}
     for entry in walk(folder):
-        below = entry.path[len(os.fspath(folder)) + 1 :]
+        below = entry.path[len(os.path.join(folder, "")) :]
         path = clean(f"{to}/{below}", str(folder))
-        mtime = max(0, min(entry.mtime, epoch))
         if entry.kind == "dir":
-            yield Member(path, "dir", 0o755, mtime)
+            yield Member(path, "dir", 0o755, epoch)
         elif entry.kind == "link":
-            yield _checked(Member(path, "link", 0o777, mtime, target=os.readlink(entry.path)), str(folder))
+            yield _checked(Member(path, "link", 0o777, epoch, target=os.readlink(entry.path)), str(folder))
         elif entry.key in first and entry.key is not None:
-            yield Member(path, "hard", 0o644, mtime, target=first[entry.key])
+            yield Member(path, "hard", 0o644, epoch, target=first[entry.key])
         else:
             if entry.key is not None:
                 first[entry.key] = path
             mode = 0o755 if entry.kind == "exec" else 0o644
-            yield Member(path, "file", mode, mtime, size=entry.size, reference=Reference(name, below))
+            yield Member(path, "file", mode, epoch, size=entry.size, reference=Reference(name, below))
 
 
 @contextmanager

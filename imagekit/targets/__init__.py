@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Protocol, cast
 
-from imagekit.errors import UsageError
+from imagekit.errors import ToolError, UsageError
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output
 from imagekit.recipe import Image
@@ -46,7 +46,10 @@ def load(name: str) -> Target:
     path = _ours().get(name) or _of_others().get(name)
     if path is None:
         raise UsageError(f"no target is named {name!r}", hint=f"one of {', '.join(names())}, or all")
-    return cast("Target", import_module(path))
+    try:
+        return cast("Target", import_module(path))
+    except ImportError as error:
+        raise ToolError(f"the target {name} cannot be used", details=f"{path}: {error}") from error
 
 
 @cache

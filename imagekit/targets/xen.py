@@ -1,9 +1,10 @@
 """Open-source Xen: a raw disk image and the configurations that start it, for xl, for xm and for libvirt."""
 
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from imagekit.errors import RecipeError
-from imagekit.formats.domain import CMDLINE_LIMIT, Disk, Domain, Vif
+from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
@@ -30,18 +31,18 @@ def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
 
 
 def plan(job: Job) -> Output:
-    """Plan the raw image, OUT.cfg, OUT.xm.cfg (PV only: xm ended before PVH), OUT.xml; OUT.xen for `direct`."""
+    """Plan the raw image, OUT.cfg, OUT.xm.cfg (PV, where xm can say it), OUT.xml; OUT.xen for `direct`."""
     image = job.image
     guest = next(guest for guest in _guests(image) if why_not(job.facts, _WAYS[guest, image.xen.loader]) is None)
-    if len(image.cmdline.encode()) > CMDLINE_LIMIT:
-        raise RecipeError(f"the command line is longer than {CMDLINE_LIMIT} bytes: Xen cuts the rest off")
     domain = _domain(job, guest)
     companions: dict[str, Step] = {
         ".cfg": text_step("xl.cfg", xl_cfg(domain)),
         ".xml": text_step("libvirt.xml", domain_xml(domain)),
     }
     if guest == "pv":
-        companions[".xm.cfg"] = text_step("xm.cfg", xm_cfg(domain))
+        # xm's Python syntax and commas cannot say all that xl can: then there is no form for it.
+        with suppress(RecipeError):
+            companions[".xm.cfg"] = text_step("xm.cfg", xm_cfg(domain))
     if image.xen.loader == "direct":
         companions[".xen"] = copy_step("kernel-file", job.kernel)
     disk = disk_step(job, root_step(job, guest))

@@ -33,7 +33,6 @@ def tree(tmp_path: Path) -> Path:
         "-leading-dash": b"e",
         "A long Name of mixed Case.Html": b"f",
         "x" * 255: b"g",
-        "longfi~1.txt": b"h",
         "longfilename.txt": b"i",
         "longfilename-too.txt": b"j",
         ".hidden": b"k",
@@ -110,6 +109,9 @@ def test_one_time_for_all_and_equal_bytes(epoch: int, tree: Path, fill: Fill) ->
                 "x\\y",
                 "dot.",
                 "space ",
+                " space",
+                "longfi~1.txt",
+                " space",
                 "gr\u00fc\u00dfe",
                 "a\nb",
                 "\x7f",
@@ -171,7 +173,7 @@ def test_a_tool_that_fails_otherwise_is_named(tmp_path: Path, pack: Callable[...
         )
 
 
-NAMES = st.from_regex(r"[ !#-)+-.0-9;=@-\[\]-{}~]{1,14}", fullmatch=True).filter(lambda name: name[-1] not in ". ")
+NAMES = st.from_regex(r"[ !#-)+-.0-9;=@-\[\]-{}]{1,14}", fullmatch=True).filter(lambda name: name[-1] not in ". ")
 
 
 @settings(max_examples=12)

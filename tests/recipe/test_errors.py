@@ -68,6 +68,7 @@ def refused(tmp_path: Path) -> Refused:
         ("disk.size = 1" + "0" * 30, "app.toml:1: disk.size: input should be less than or equal to"),
         ("disk.size = '99999TiB'", "app.toml:1: disk.size: a size is a number"),
         ("filesystem.free = 'auto'", "app.toml:1: filesystem.free: a size is a number"),
+        ("filesystem.block_size = false", "app.toml:1: filesystem.block_size: no number"),
         ("vcpus = 0", "app.toml:1: vcpus: input should be greater than or equal to 1"),
         ("vcpus = '1'", "app.toml:1: vcpus: input should be a valid integer"),
         ("vcpus = true", "app.toml:1: vcpus: input should be a valid integer"),

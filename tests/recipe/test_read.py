@@ -101,6 +101,12 @@ def test_a_kernel_is_all_that_a_recipe_needs(recipe: Read, tmp_path: Path) -> No
         recipe("memory = 67108864")
 
 
+def test_none_is_no_size() -> None:
+    """TOML has no null, but a caller's settings may."""
+    with pytest.raises(RecipeError, match='"auto" leaves a size to imagekit'):
+        from_kernel(Path("a.xen"), {"disk.size": None}, {})
+
+
 def test_several_images_with_common_keys(recipe: Read, tmp_path: Path) -> None:
     one, two, three = recipe("""
         kernel = "a.xen"
