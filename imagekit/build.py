@@ -18,7 +18,7 @@ from imagekit.artifact import Artifact
 from imagekit.disk import libparted_version
 from imagekit.errors import RecipeError, TryAgainError
 from imagekit.events import Listener, Placed, StepDone, StepStarted, StepWaits, Warned, silent
-from imagekit.place import place
+from imagekit.place import place_all
 from imagekit.plan import Input, Output, Plan, Source, Step, key
 from imagekit.sparse import BlockMap, allocated, digest_file, digest_tree, fingerprint, map_blocks
 from imagekit.store import Store, Stored
@@ -84,14 +84,20 @@ class Runner:
         self._sources: dict[Source, SourceInput] = {}
         self._telling = Lock()
 
-    def run(self, step: Step, made: Mapping[Step, Stored], image: str) -> tuple[Stored, bool]:
-        """Return a step's result, and whether it was there; `made` has those of the steps that it reads."""
+    def run(
+        self, step: Step, made: Mapping[Step, Stored], image: str, *, telling: bool = True
+    ) -> tuple[Stored, bool]:
+        """Return a step's result, and whether it was there; `made` has those of the steps that it reads.
+
+        The listener hears of it unless `telling` is false.
+        """
+        tell = self._tell if telling else silent
         begun = time.monotonic()
         inputs = self._inputs(step, made)
         its_key = self._key(step, inputs)
 
         def produce(out: Path, reason: str) -> None:
-            self._tell(StepStarted(step.name, image, reason))
+            tell(StepStarted(step.name, image, reason))
             try:
                 step.run(inputs, out, step.options)
             except Exception:
@@ -103,11 +109,11 @@ class Runner:
             its_key,
             step.name,
             produce,
-            waiting=lambda: self._tell(StepWaits(step.name, image)),
-            damaged=lambda what: self._tell(Warned(f"{image}: {step.name}: {what}; it is made again")),
+            waiting=lambda: tell(StepWaits(step.name, image)),
+            damaged=lambda what: tell(Warned(f"{image}: {step.name}: {what}; it is made again")),
             unwanted=self.stopped.is_set,
         )
-        self._tell(StepDone(step.name, image, cached, time.monotonic() - begun))
+        tell(StepDone(step.name, image, cached, time.monotonic() - begun))
         return stored, cached
 
     def look(self, plan: Plan) -> Iterator[Planned]:
@@ -216,15 +222,13 @@ def _ready(step: Step, made: Mapping[Step, Stored]) -> bool:
 def _placed(
     output: Output, made: Mapping[Step, Stored], cached: Mapping[Step, bool], store: Store, seconds: float
 ) -> Artifact:
-    paths = []
-    for path, step in output.files():
-        place(made[step], path, store.root)
-        paths.append(path)
+    files = [(made[step], path) for path, step in output.files()]
+    place_all(files, store.root)
     return Artifact(
         image=output.image,
         target=output.target,
         path=output.path,
-        companions=tuple(paths[:-1]),
+        companions=tuple(path for _, path in files[:-1]),
         digest=made[output.main].digest,
         size=output.path.stat().st_size,
         on_disk=allocated(output.path),

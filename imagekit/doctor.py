@@ -158,7 +158,10 @@ def _boot(accelerator: str, patience: float) -> float:
 
 
 def _cache(folder: Path) -> Finding:
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    except OSError:  # below a folder that we may not look into
+        there = folder
     try:
         TemporaryFile(dir=there).close()  # root may write everywhere, says access(2), and is wrong
         ok = True

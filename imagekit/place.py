@@ -5,8 +5,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import get_ident
 
@@ -19,21 +20,35 @@ _HOUR = 3600
 
 
 def place(result: Stored, path: Path, store: Path) -> None:
-    """Copy a result to `path`, or only touch what is there when it is the same already (make wants it newer).
+    """Place one file; see `place_all`."""
+    place_all(((result, path),), store)
 
-    The copy has no name until it is whole. What we placed last is remembered in the store, by path.
+
+def place_all(files: Sequence[tuple[Stored, Path]], store: Path) -> None:
+    """Copy results to their paths, or only touch what is there when it is the same already (make wants it newer).
+
+    The copies have no names until all of them are whole: a full disk leaves what was there as it was. They appear
+    in the order of `files`. What we placed last is remembered in the store, by path.
     """
-    memory = store / "placed" / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
-    try:
-        if _state(path, result.digest) == _remembered(memory):
-            os.utime(path)
-        else:
-            _copy(result.path, path)
-    except OSError as error:
-        raise unwritten(error, path) from error
-    with suppress(OSError):  # it is in its place, remembered or not
-        memory.parent.mkdir(exist_ok=True)
-        memory.write_text(json.dumps(_state(path, result.digest)))
+    with ExitStack() as stack:
+        ready: list[Callable[[], object]] = []
+        for result, path in files:
+            with _explained(path):
+                if _state(path, result.digest) == _remembered(_memory(store, path)):
+                    ready.append(partial(os.utime, path))
+                else:
+                    ready.append(stack.enter_context(_copied(result.path, path)))
+        for appear, (result, path) in zip(ready, files, strict=True):
+            with _explained(path):
+                appear()
+            with suppress(OSError):  # it is in its place, remembered or not
+                memory = _memory(store, path)
+                memory.parent.mkdir(exist_ok=True)
+                memory.write_text(json.dumps(_state(path, result.digest)))
+
+
+def _memory(store: Path, path: Path) -> Path:
+    return store / "placed" / hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
 
 
 def _state(path: Path, digest: str) -> list[object] | None:
@@ -52,7 +67,9 @@ def _remembered(memory: Path) -> object:
         return False  # equal to no state
 
 
-def _copy(source: Path, path: Path) -> None:
+@contextmanager
+def _copied(source: Path, path: Path) -> Iterator[Callable[[], object]]:
+    """Copy to a file that has no name until the function that is yielded is called, where the system can."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=f"-o {path}/ puts artifacts into it by their default names")
@@ -60,38 +77,39 @@ def _copy(source: Path, path: Path) -> None:
         raise UsageError(f"{path} is a device, a pipe or a socket: an artifact is a file with others beside it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     _sweep(path)
-    try:
-        with _unnamed(path.parent, beside) as descriptor:
-            copy(source, descriptor)
+    descriptor, named = _opened(path.parent, beside)
+
+    def appear() -> None:
+        if not named:
+            _name(descriptor, beside)
         beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
-
-@contextmanager
-def _unnamed(folder: Path, name: Path) -> Iterator[int]:
-    """Open a file that gets its name only at the end, so that a kill leaves nothing, where the system can."""
     try:
-        descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        named = False
+        copy(source, descriptor)
+        yield appear
+    finally:
+        os.close(descriptor)
+        beside.unlink(missing_ok=True)
+
+
+def _opened(folder: Path, name: Path) -> tuple[int, bool]:
+    """Open a file without a name, so that a kill leaves nothing; else one with a name, and say so."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), False
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
             raise
-        descriptor = os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        named = True
+    return os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o666), True
+
+
+def _name(descriptor: int, name: Path) -> None:
+    name.unlink(missing_ok=True)
+    # The descriptor of a folder makes this linkat(2), which alone follows the link in /proc.
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield descriptor
-        if not named:
-            name.unlink(missing_ok=True)
-            # The descriptor of a folder makes this linkat(2), which alone follows the link in /proc.
-            root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.link(f"/proc/self/fd/{descriptor}", name.absolute(), src_dir_fd=root)
-            finally:
-                os.close(root)
+        os.link(f"/proc/self/fd/{descriptor}", name.absolute(), src_dir_fd=root)
     finally:
-        os.close(descriptor)
+        os.close(root)
 
 
 def _sweep(path: Path) -> None:
@@ -100,6 +118,14 @@ def _sweep(path: Path) -> None:
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _HOUR:
                 left.unlink()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(error, path) from error
 
 
 def unwritten(error: OSError, path: Path) -> ImagekitError:

@@ -54,7 +54,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
     chosen: list[tuple[Image, str, Source]] = []
     facts: dict[str, KernelFacts] = {}
     skipped: list[Skipped] = []
-    images = [image for path in request.paths for image in _images(path, request, environment)]
+    images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
     for image in images:
         name, kernel = _name(image), Source(image.kernel or Path())
         if name in facts:
@@ -70,7 +70,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
         )
         for (image, target, kernel), out in zip(chosen, places, strict=True)
     ]
-    recipes = tuple(path for path in request.paths if _is_recipe(path))
+    recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
     return Prepared(plan, facts, tuple(skipped), recipes)
@@ -97,7 +97,7 @@ def _name(image: Image) -> str:
 
 
 def _facts(kernel: Source, image: str, runner: Runner) -> KernelFacts:
-    stored, _ = runner.run(stages.facts_step(kernel), {}, image)
+    stored, _ = runner.run(stages.facts_step(kernel), {}, image, telling=False)
     return stages.read_facts(stored.path)
 
 
@@ -122,8 +122,15 @@ def _refused(image: Image, target: str, refusal: Refusal, facts: KernelFacts) ->
     return KernelError(
         f"{image.kernel} cannot boot on {target}: {refusal.reason}",
         details=f"missing: {refusal.missing}" if refusal.missing else "",
-        hint=f"--target {' or '.join(working)} boots it" if working else "no target of today boots it",
+        hint=_way_out(image, target, facts, working),
     )
+
+
+def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[str]) -> str:
+    free = image.model_copy(update={"boot": "auto"})
+    if targets.load(target).refusal(facts, free) is None:
+        return 'boot = "auto" boots it'
+    return f"--target {' or '.join(working)} boots it" if working else "no target of today boots it"
 
 
 def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:

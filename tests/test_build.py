@@ -189,9 +189,8 @@ def test_a_source_that_cannot_be_read(store: Store, tmp_path: Path, monkeypatch:
         build(plan(Step("step", joined, {"a": Source(tmp_path / "none")}), tmp_path / "out"), store)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
-        with pytest.raises(RecipeError, match="socket cannot be read") as caught:
+        with pytest.raises(RecipeError, match="socket is neither a file nor a folder"):
             build(plan(Step("step", joined, {"a": Source(tmp_path / "socket")}), tmp_path / "out"), store)
-    assert caught.value.details == "No such device or address"
 
 
 def test_a_failing_step_ends_the_build_and_what_was_made_stays(store: Store, tmp_path: Path) -> None:

@@ -87,10 +87,7 @@ def test_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_programs_of_xen_are_found() -> None:
-    folders = sorted(Path("/").glob("usr/lib/xen-*/bin"), reverse=True)
-    if not folders or not (folders[0] / "pygrub").exists():
-        pytest.skip("no xen-utils here")
-    assert command.find("pygrub") == str(folders[0] / "pygrub")
+    assert command.find("xenstored") in [str(path) for path in Path("/").glob("usr/lib/xen-*/bin/xenstored")]
 
 
 def test_what_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

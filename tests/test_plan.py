@@ -56,7 +56,7 @@ def test_other_options_are_another_key(left: dict[str, Json], right: dict[str, J
 def sorted_deeply(value: Json) -> Json:
     """Return a value whose repr is equal for equal JSON."""
     if isinstance(value, dict):
-        return [(name, sorted_deeply(value[name])) for name in sorted(value)]
+        return {name: sorted_deeply(value[name]) for name in sorted(value)}
     return [sorted_deeply(item) for item in value] if isinstance(value, list) else value
 
 

@@ -21,7 +21,7 @@ def xl_cfg(domain: Domain) -> str:
 
     Older versions of xl ignore `cmdline` without a word: give them `xm_cfg`, which xl reads too.
     """
-    return _rendered(f"Start it, with its console: xl create -c {domain.name}.cfg", _xl_settings(domain))
+    return _rendered("Start it, with its console: xl create -c, and this file's name", _xl_settings(domain))
 
 
 def xm_cfg(domain: Domain) -> str:
@@ -32,7 +32,7 @@ def xm_cfg(domain: Domain) -> str:
     """
     if domain.kind != "pv":
         raise RecipeError(f"xm starts no {domain.kind} domain", hint="PVH came with Xen 4.10: use its xl")
-    text = _rendered(f"Start it, with its console: xm create -c {domain.name}.cfg", _xm_settings(domain))
+    text = _rendered("Start it, with its console: xm create -c, and this file's name", _xm_settings(domain))
     if not text.isascii():
         # Python 2 refuses a source with other bytes in it, and xend its XML-RPC.
         raise RecipeError("an xm configuration is ASCII only", hint="use ASCII paths and an ASCII command line")

@@ -44,7 +44,7 @@ def script(tmp_path: Path) -> Cli:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """Return a function that runs the program in this process, in the test's folder: cli("build", …)."""
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     monkeypatch.chdir(tmp_path)
 
     def run_it(*arguments: str | Path) -> Said:

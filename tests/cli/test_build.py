@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def test_several_artifacts_and_one_file(cli: Cli, recipe: Path, hello: Path, tmp
     for arguments in ((recipe,), (hello, "-t", "xen", "-t", "ebs"), (hello, "-t", "all")):
         said = cli("build", *arguments, "-o", "one.raw")
         assert (said.code, said.out) == (2, "")
-        assert said.err == (
+        assert said.err.endswith(
             "error: -o one.raw names one file, and 2 artifacts are to be made\n"
             "hint: -o one.raw/ puts them into a folder\n"
         )
@@ -64,7 +65,8 @@ def test_a_recipe_of_two_images(cli: Cli, recipe: Path, tmp_path: Path) -> None:
     listed = run("debugfs", "-R", "cat /index.html", tmp_path / "out" / "two.xen.raw").stdout
     assert listed == b"hello"
     twice = cli("build", recipe, "two.toml", "-o", "out/")
-    assert (twice.code, twice.err.splitlines()[0]) == (2, "error: two images are named 'one'")
+    assert twice.code == 2
+    assert "error: two images are named 'one'\n" in twice.err
 
 
 def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
@@ -198,8 +200,9 @@ def test_source_date_epoch_nonsense(cli: Cli, hello: Path, monkeypatch: pytest.M
 def test_kernels_that_cannot_boot(kernel: str, arguments: tuple[str, ...], cli: Cli, kernels: Path) -> None:
     said = cli("build", kernels / "broken" / kernel, *arguments)
     assert (said.code, said.out) == (3, "")
-    assert said.err.startswith("error: ")
-    assert len(said.err.splitlines()) <= 4
+    first, *others = said.err[said.err.index("error: ") :].splitlines()
+    assert kernel in first
+    assert len(others) <= 3
 
 
 def test_a_build_that_fails(cli: Cli, hello: Path, tmp_path: Path) -> None:
@@ -239,7 +242,8 @@ def test_a_tool_that_is_missing(script: Cli, hello: Path) -> None:
 def test_places_that_cannot_be_written(cli: Cli, hello: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = cli("build", hello, "-o", "file/x.raw")
-    assert (said.code, said.err.splitlines()[-2]) == (1, "error: file/x.raw.cfg cannot be written")
+    assert said.code == 1
+    assert re.search("^error: file/x.raw.* cannot be written$", said.err, re.MULTILINE)
     (tmp_path / "folder.raw.xml").mkdir()
     said = cli("build", hello, "-o", "folder.raw")
     assert said.code == 2

@@ -127,9 +127,9 @@ def test_owner_and_times_of_a_folder_are_not_the_builders(tree: Path, fill: Fill
         os.utime(path, (77, 77), follow_symlinks=False)
     (tree / "one").chmod(0o604)
     image = fill(tree)
-    for name, mode, mtime in (("one", 0o644, 77), ("hollow", 0o755, 77), ("large", 0o644, 946684800)):
+    for name, mode in (("one", 0o644), ("hollow", 0o755), ("large", 0o644)):
         stat = image.stat(name)
-        assert (stat.uid, stat.gid, stat.mode, stat.mtime) == (0, 0, mode, mtime)
+        assert (stat.uid, stat.gid, stat.mode, stat.mtime) == (0, 0, mode, 946684800)
         assert "ctime: 0x386d4380:00000000" in stat.text
         assert "atime: 0x386d4380:00000000" in stat.text
     assert image.stat("run.sh").mode == 0o755
@@ -183,10 +183,9 @@ def test_a_sparse_file_stays_sparse(tmp_path: Path, fill: Fill) -> None:
 def test_times_after_2038(tmp_path: Path, fill: Fill, pack: Callable[..., Path]) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "file").write_bytes(b"new")
-    os.utime(tmp_path / "new" / "file", (2**32 - 10, 2**32 - 10))
     image = fill(tmp_path / "new", pack((entry("old", mtime=3), b"old")), epoch=2**32 - 5)
     image.check("ext2")
-    assert image.stat("file").mtime == 2**32 - 10
+    assert image.stat("file").mtime == 2**32 - 5
     assert image.stat("old").mtime == 3
     for name in ("file", "old"):
         text = image.stat(name).text
@@ -202,7 +201,6 @@ def test_equal_trees_give_equal_bytes_whoever_builds(tree: Path, tmp_path: Path,
         os.umask(mask)
     for path in (tree, *tree.rglob("*")):
         copy = tmp_path / "copy" / os.path.relpath(path, tree)
-        os.utime(copy, ns=(0, path.lstat().st_mtime_ns), follow_symlinks=False)
         if not copy.is_symlink() and copy.name != "run.sh":
             copy.chmod(0o2770 if copy.is_dir() else 0o660)
     mask = os.umask(0o027)

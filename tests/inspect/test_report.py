@@ -1,6 +1,7 @@
 """Whole files inspected: kernels, disks, and what is neither; as text and as JSON."""
 
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -105,10 +106,13 @@ def test_what_is_neither_is_refused(tmp_path: Path, data: bytes, brief: str) -> 
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="no such file"):
         inspect(tmp_path / "missing")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="no file"):
         inspect(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="no file"):
+        inspect(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(

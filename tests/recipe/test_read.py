@@ -220,6 +220,11 @@ def test_variables_stand_only_where_they_are_let_in(recipe: Read) -> None:
     assert 'variables = ["OTHER"]' in caught.value.hint
 
 
+def test_a_doubled_dollar_stands_for_one(recipe: Read) -> None:
+    (image,) = recipe('kernel = "a"\nvariables = ["A"]\ncmdline = "$${A} ${A} $$A $$${A}"', A="1")
+    assert image.cmdline == "${A} 1 $$A $${A}"
+
+
 def test_what_a_variable_holds_is_not_expanded_again(recipe: Read) -> None:
     (image,) = recipe('kernel = "a"\nvariables = ["A", "B"]\ncmdline = "${A}"', A="${B}", B="no")
     assert image.cmdline == "${B}"
