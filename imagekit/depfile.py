@@ -16,7 +16,7 @@ from imagekit.sparse import walk
 def write_depfile(path: Path, prepared: Prepared) -> None:
     """Write the rule; each dependency is a target of its own, so that a removed one does not stop make."""
     sources = list(dict.fromkeys(_read(prepared)))
-    files = [file for output in prepared.plan.outputs for file, _ in output.files()]
+    files = [str(file) for output in prepared.plan.outputs for file, _ in output.files()]
     if os.path.realpath(path) in {os.path.realpath(file) for file in (*sources, *files)}:
         raise UsageError(f"--depfile {path} names a file that the build reads or makes")
     rule = " ".join(_escaped(str(output.path)) for output in prepared.plan.outputs) + ":"

@@ -89,7 +89,8 @@ def _copied(source: Path, path: Path) -> Iterator[Callable[[], object]]:
         yield appear
     finally:
         os.close(descriptor)
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # it has its place, or never had a name
+            beside.unlink()
 
 
 def _opened(folder: Path, name: Path) -> tuple[int, bool]:

@@ -84,4 +84,4 @@ def test_every_field_is_written() -> None:
 
 def test_the_first_lines_say_how_to_start_it() -> None:
     head = xl_cfg(Domain(name="www", kind="pv", memory=32, kernel="/k")).splitlines()[:2]
-    assert head == ["# Made by imagekit.", "# Start it, with its console: xl create -c www.cfg"]
+    assert head == ["# Made by imagekit.", "# Start it, with its console: xl create -c, and this file's name"]
