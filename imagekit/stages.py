@@ -84,7 +84,7 @@ def root_step(job: Job, guest: Guest) -> Step:
     inputs: dict[str, Source | Step] = {"kernel": job.kernel, **_trees(image)}
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
-    return Step("root", write_root, inputs, options)
+    return Step("root", write_root, inputs, options, revision=2)
 
 
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:

@@ -1,20 +1,22 @@
 """One entry of the tree, and the deterministic PAX tar that a whole tree is kept in.
 
 The tar is POSIX.1-2001 (pax), entries sorted by name, owners by number. A file that comes from a user's folder is
-kept by reference, so that gigabytes are read once and written once, into the image: its entry is empty and has the
-vendor records IMAGEKIT.input (the step input that it lies in), IMAGEKIT.path (below it) and IMAGEKIT.size (bytes).
-The global record IMAGEKIT.digest.INPUT holds that folder's digest, so the tar's bytes still tell the content.
+kept by reference, so that gigabytes are read once and written once, into the image. It has no entry of its own:
+20,000 of them take tarfile seconds. The first entry, `.`, tells of them all in the vendor record
+IMAGEKIT.references, a JSON list of [path, mode, mtime, size, the step input that it lies in, the path below that];
+its records IMAGEKIT.digest.INPUT hold those folders' digests, so the tar's bytes still tell the content.
 """
 
+import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from imagekit.errors import BuildError
 
-_INPUT, _PATH, _SIZE = "IMAGEKIT.input", "IMAGEKIT.path", "IMAGEKIT.size"
+_REFERENCES = "IMAGEKIT.references"
 _DIGEST = "IMAGEKIT.digest."
 XATTR = "SCHILY.xattr."
 """The pax record of an extended attribute begins so (star, GNU tar)."""
@@ -71,21 +73,12 @@ def to_tarinfo(member: Member) -> tarfile.TarInfo:
     info.pax_headers = {
         XATTR + name: value.decode("utf-8", "surrogateescape") for name, value in sorted(member.xattrs.items())
     }
-    if member.reference is None:
-        info.size = member.size
-    else:
-        info.pax_headers |= {
-            _INPUT: member.reference.input,
-            _PATH: member.reference.path,
-            _SIZE: str(member.size),
-        }
+    info.size = member.size
     return info
 
 
 def from_tarinfo(info: tarfile.TarInfo) -> Member:
     """Return the member that a tar header tells of; KeyError for a type that no file system holds."""
-    records = info.pax_headers
-    reference = Reference(records[_INPUT], records[_PATH]) if _INPUT in records else None
     return Member(
         path=info.name,
         kind=KINDS[tarfile.REGTYPE if info.isreg() else info.type],
@@ -93,30 +86,48 @@ def from_tarinfo(info: tarfile.TarInfo) -> Member:
         mtime=int(info.mtime),
         uid=info.uid,
         gid=info.gid,
-        size=int(records[_SIZE]) if reference else info.size,
+        size=info.size,
         target=info.linkname,
         device=(info.devmajor, info.devminor) if info.isdev() and not info.isfifo() else (0, 0),
         xattrs={
             name.removeprefix(XATTR): value.encode("utf-8", "surrogateescape")
-            for name, value in records.items()
+            for name, value in info.pax_headers.items()
             if name.startswith(XATTR)
         },
-        reference=reference,
     )
 
 
-def digest_records(digests: Mapping[str, str]) -> dict[str, str]:
-    """Return the global records that bind referenced folders to the tar."""
-    return {_DIGEST + name: digest for name, digest in sorted(digests.items())}
+def first_entry(referred: Iterable[Member], digests: Mapping[str, str]) -> tarfile.TarInfo:
+    """Return the entry that tells of the members by reference, and of the folders that they lie in."""
+    references = [
+        (member.path, member.mode, member.mtime, member.size, member.reference.input, member.reference.path)
+        for member in referred
+        if member.reference is not None
+    ]
+    info = to_tarinfo(Member(".", "dir", 0o755))
+    info.pax_headers = {_DIGEST + name: digest for name, digest in sorted(digests.items())}
+    info.pax_headers[_REFERENCES] = json.dumps(references, separators=(",", ":"))
+    return info
 
 
 def read_root(path: Path) -> Iterator[tuple[Member, IO[bytes] | None]]:
-    """Yield each member and, for a file that lies in the tar, a readable that is valid until the next one."""
+    """Yield each member and, for a file that lies in the tar, a readable that is valid until the next one.
+
+    First come those that are referred to.
+    """
     try:
         with tarfile.open(path, "r:") as tar:
-            for info in tar:
+            first = tar.next()
+            for member in _referred(first.pax_headers[_REFERENCES] if first else ""):
+                yield member, None
+            for info in iter(tar.next, None):
                 member = from_tarinfo(info)
                 tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
-                yield member, tar.extractfile(info) if info.isreg() and member.reference is None else None
-    except (tarfile.TarError, KeyError, ValueError) as error:
+                yield member, tar.extractfile(info) if info.isreg() else None
+    except (tarfile.TarError, KeyError, ValueError, TypeError) as error:
         raise BuildError(f"{path} is no root tar", details=f"{type(error).__name__}: {error}") from error
+
+
+def _referred(text: str) -> Iterator[Member]:
+    for path, mode, mtime, size, name, below in json.loads(text):
+        yield Member(path, "file", mode, mtime, size=size, reference=Reference(name, below))

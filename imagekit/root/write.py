@@ -14,7 +14,7 @@ from imagekit.boot import shadowing
 from imagekit.errors import RecipeError, TryAgainError
 from imagekit.plan import Input, Json
 from imagekit.root.sources import clean, folder_members, is_tar, opened_tar, tar_members
-from imagekit.root.tree import Member, digest_records, to_tarinfo
+from imagekit.root.tree import Member, first_entry, to_tarinfo
 
 Content = Callable[[], IO[bytes]]
 
@@ -156,12 +156,14 @@ def _add_file(tree: _Tree, source: Path, to: str, epoch: int, *, ours: bool) -> 
 
 
 def _write(tree: _Tree, out: Path, digests: Mapping[str, str]) -> None:
-    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT, pax_headers=digest_records(digests)) as tar:
-        # A hard link follows the file that it names, so links come last.
-        order = sorted(tree.members.values(), key=lambda member: (member.kind == "hard", os.fsencode(member.path)))
+    # A hard link follows the file that it names, so links come last.
+    order = sorted(tree.members.values(), key=lambda member: (member.kind == "hard", os.fsencode(member.path)))
+    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(first_entry(order, digests))
         for member in order:
-            _write_member(tar, member, tree.contents.get(member.path))
-            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has written
+            if member.reference is None:
+                _write_member(tar, member, tree.contents.get(member.path))
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has written
 
 
 def _write_member(tar: tarfile.TarFile, member: Member, content: Content | None) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from imagekit.command import run
 from imagekit.errors import BuildError, RecipeError, ToolError
 from imagekit.filesystem import Place, Settings, filesystem_uuid, make, stage
+from imagekit.root.tree import first_entry
 from tests.filesystem.conftest import Fill, entry
 
 Contents = Callable[[Path], dict[str, object]]
@@ -268,7 +269,7 @@ def test_attributes_larger_than_a_block(fill: Fill, pack: Callable[..., Path]) -
 
 def test_a_file_system_that_is_too_small_after_all(tmp_path: Path, pack: Callable[..., Path], tree: Path) -> None:
     (tree / "more").write_bytes(os.urandom(3 << 20))
-    inside = pack((entry("more"), os.urandom(3 << 20)))
+    inside = pack((first_entry((), {}), b""), (entry("more"), os.urandom(3 << 20)))
     uuid = filesystem_uuid("0" * 64, "ext2", "")
     with (tmp_path / "disk").open("wb") as file:
         file.truncate(2 << 20)
@@ -283,5 +284,5 @@ def test_a_tool_that_fails_otherwise_is_named(tmp_path: Path, pack: Callable[...
         make(
             Place(tmp_path / "no such folder" / "disk", 0, 2 << 20),
             Settings("ext2", filesystem_uuid("0" * 64, "ext2", ""), 1, block_size=1024),
-            stage(pack((entry("x"), b"")), {}, tmp_path / "staged"),
+            stage(pack((first_entry((), {}), b""), (entry("x"), b"")), {}, tmp_path / "staged"),
         )

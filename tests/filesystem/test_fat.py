@@ -14,6 +14,7 @@ from imagekit.errors import BuildError, RecipeError, ToolError
 from imagekit.filesystem import Place, Settings, filesystem_uuid, make, stage
 from imagekit.filesystem.staging import Staged
 from imagekit.root import Member
+from imagekit.root.tree import first_entry
 from tests.filesystem.conftest import Fill, entry
 
 Contents = Callable[[Path], dict[str, object]]
@@ -151,7 +152,9 @@ def test_no_fat16_of_half_a_gib(tree: Path, fill: Fill) -> None:
 def test_a_file_system_that_is_too_small_after_all(tmp_path: Path, pack: Callable[..., Path]) -> None:
     with (tmp_path / "disk").open("wb") as file:
         file.truncate(10 << 20)
-    staged = stage(pack((entry("more"), os.urandom(11 << 20))), {}, tmp_path / "staged")
+    staged = stage(
+        pack((first_entry((), {}), b""), (entry("more"), os.urandom(11 << 20))), {}, tmp_path / "staged"
+    )
     with pytest.raises(BuildError, match="does not fit into a file system of 10 MiB"):
         make(
             Place(tmp_path / "disk", 0, 10 << 20),
@@ -161,7 +164,7 @@ def test_a_file_system_that_is_too_small_after_all(tmp_path: Path, pack: Callabl
 
 
 def test_a_tool_that_fails_otherwise_is_named(tmp_path: Path, pack: Callable[..., Path]) -> None:
-    staged = stage(pack((entry("more"), b"x")), {}, tmp_path / "staged")
+    staged = stage(pack((first_entry((), {}), b""), (entry("more"), b"x")), {}, tmp_path / "staged")
     (tmp_path / "staged" / "more").unlink()
     with (tmp_path / "disk").open("wb") as file:
         file.truncate(10 << 20)

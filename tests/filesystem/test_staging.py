@@ -10,12 +10,13 @@ from imagekit.build import SourceInput
 from imagekit.errors import BuildError
 from imagekit.filesystem import stage
 from imagekit.root import Member
-from imagekit.root.tree import Reference, to_tarinfo
+from imagekit.root.tree import Reference, first_entry, to_tarinfo
 
 
 def written(path: Path, *members: Member) -> Path:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for member in members:
+        tar.addfile(first_entry(members, {}))
+        for member in (member for member in members if member.reference is None):
             tar.addfile(to_tarinfo(member), io.BytesIO(b"x" * member.size))
     return path
 
@@ -37,7 +38,7 @@ def test_what_lies_in_the_tar_and_what_does_not(tmp_path: Path) -> None:
     )
     staged = stage(root, {"files": SourceInput(tmp_path / "source")}, tmp_path / "staged")
     assert [member.path for member in staged.inside] == ["d", "d/in", "d/link", "in too"]
-    assert [member.path for member in staged.outside] == ["node", "out", "link too", "node too", "out too"]
+    assert [member.path for member in staged.outside] == ["out", "node", "link too", "node too", "out too"]
     assert staged.sources == {"out": str(tmp_path / "source" / "file")}
     assert (tmp_path / "staged" / "in too").read_bytes() == b"xxx"
     assert (tmp_path / "staged" / "in too").stat().st_nlink == 2

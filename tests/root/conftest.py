@@ -61,10 +61,14 @@ def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile
     return info
 
 
-def tar_bytes(*entries: tuple[tarfile.TarInfo, bytes] | tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
+def tar_bytes(
+    *entries: tuple[tarfile.TarInfo, bytes] | tarfile.TarInfo,
+    form: int = tarfile.PAX_FORMAT,
+    records: dict[str, str] | None = None,
+) -> bytes:
     """Return the bytes of a tar of headers, with their contents."""
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+    with tarfile.open(fileobj=file, mode="w", format=form, pax_headers=records) as tar:
         for item in entries:
             info, data = item if isinstance(item, tuple) else (item, b"")
             info.size = len(data)
