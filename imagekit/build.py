@@ -65,10 +65,11 @@ class SourceInput:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What `plan` tells of one step: whether its result is there, and why not."""
+    """What `plan` tells of one step: what it is for, whether its result is there, and why not."""
 
     step: str
     image: str
+    targets: tuple[str, ...]
     cached: bool
     reason: str
     key: str | None
@@ -101,7 +102,7 @@ class Runner:
             try:
                 step.run(inputs, out, step.options)
             except Exception:
-                _check(inputs)  # a source that changes is a better reason than what comes of it
+                _check(inputs)  # an input that changes is a better reason than what comes of it
                 raise
             _check(inputs)
 
@@ -119,21 +120,22 @@ class Runner:
     def look(self, plan: Plan) -> Iterator[Planned]:
         """Tell of each step whether it would run, and why. Nothing is made."""
         made: dict[Step, Stored] = {}
-        images = _images(plan)
+        images, its_targets = _images(plan), _targets(plan)
         for step in plan.steps():
+            about = (step.name, images[step], its_targets[step])
             missing = [
                 source.name for source in step.inputs.values() if isinstance(source, Step) and source not in made
             ]
             if missing:
                 reason = f"{' and '.join(missing)} will be made"
-                yield Planned(step.name, images[step], cached=False, reason=reason, key=None)
+                yield Planned(*about, cached=False, reason=reason, key=None)
                 continue
             its_key = self._key(step, self._inputs(step, made))
             found = self.store.find(its_key)
             if found.result is not None:
                 made[step] = found.result
             cached = found.result is not None
-            yield Planned(step.name, images[step], cached=cached, reason=found.reason, key=its_key)
+            yield Planned(*about, cached=cached, reason=found.reason, key=its_key)
 
     def _tell(self, event: events.Event) -> None:
         with self._telling:  # a listener need not think of threads
@@ -239,7 +241,7 @@ def _placed(
 
 def _check(inputs: Mapping[str, Input]) -> None:
     for source in inputs.values():
-        if isinstance(source, SourceInput):
+        if isinstance(source, SourceInput | Stored):
             source.check()
 
 
@@ -254,3 +256,12 @@ def _images(plan: Plan) -> dict[Step, str]:
         for step in Plan((output,)).steps():
             images.setdefault(step, output.image)
     return images
+
+
+def _targets(plan: Plan) -> dict[Step, tuple[str, ...]]:
+    """Return which targets each step is for."""
+    wanted: dict[Step, dict[str, None]] = {}
+    for output in plan.outputs:
+        for step in Plan((output,)).steps():
+            wanted.setdefault(step, {})[output.target] = None
+    return {step: tuple(names) for step, names in wanted.items()}

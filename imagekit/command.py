@@ -43,6 +43,7 @@ PACKAGES: Mapping[str, str] = {
     "virt-xml-validate": "libvirt-clients",
     "chromium": "chromium",
     "qemu-system-x86_64": "qemu-system-x86",
+    "setpriv": "util-linux",
 }
 
 _children: set["subprocess.Popen[bytes]"] = set()
@@ -119,6 +120,49 @@ def run(
     return completed
 
 
+class Running:
+    """A program that runs beside us, until the `with` that started it ends."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+
+    def alive(self) -> bool:
+        """Tell whether it still runs."""
+        return self._child.poll() is None
+
+    def peak(self) -> int:
+        """The most memory that it took so far, in bytes; 0 when it has ended."""
+        try:
+            status = Path(f"/proc/{self._child.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+
+    def complaint(self) -> str:
+        """End it, and return what it said on stderr."""
+        _kill(self._child)
+        return self._child.communicate()[1].decode(errors="backslashreplace").strip()[-2000:]
+
+
+@contextmanager
+def running(
+    program: str, *arguments: str | os.PathLike[str], descriptors: Sequence[int] = ()
+) -> Iterator[Running]:
+    """Run a program beside us with these descriptors open; it is killed when the `with` ends, or when we are.
+
+    What it says must be little: nobody reads it before the end.
+    """
+    # The kernel ends it with us, even if we are killed by a signal that nobody can catch.
+    words = (os.fspath(argument) for argument in arguments)
+    argv = (require("setpriv"), "--pdeathsig", "KILL", require(program), *words)
+    with _started(argv, None, _environment(), descriptors) as child:
+        try:
+            yield Running(child)
+        finally:
+            _kill(child)
+
+
 # How a program is asked for its version, and which line of its answer tells it.
 _VERSION = re.compile(r"\d+\.\d+")
 _VERSION_OPTIONS: Mapping[str, str] = {
@@ -155,7 +199,10 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _started(
-    argv: Sequence[str], cwd: str | os.PathLike[str] | None, env: Mapping[str, str]
+    argv: Sequence[str],
+    cwd: str | os.PathLike[str] | None,
+    env: Mapping[str, str],
+    descriptors: Sequence[int] = (),
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with _children_lock:
         if _stopping:
@@ -170,6 +217,7 @@ def _started(
                 cwd=cwd,
                 env=env,
                 process_group=0,
+                pass_fds=descriptors,
             )
         except OSError as error:
             raise ToolError(f"{argv[0]} could not be started", details=str(error)) from error
@@ -181,7 +229,9 @@ def _started(
         _kill(child)
         raise
     finally:
-        child.communicate()
+        if child.stdout is not None and not child.stdout.closed:
+            child.communicate()
+        child.wait()
         with _children_lock:
             _children.discard(child)
 

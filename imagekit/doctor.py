@@ -5,7 +5,6 @@ import os
 import platform
 import re
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -15,6 +14,7 @@ from tempfile import TemporaryFile
 from platformdirs import user_cache_path
 
 from imagekit import command
+from imagekit.accelerator import against_kvm
 from imagekit.errors import ToolError
 
 _PYTHON = (3, 11)
@@ -38,13 +38,6 @@ _PROGRAMS: Mapping[str, str] = {
 }
 _NEEDED = {"mke2fs", "debugfs"}
 _EXTRAS: Mapping[str, str] = {"": "every command", "disk": "builds: partition tables"}
-
-# A BIOS that finds nothing to boot, says so on port 0x402, and resets at once, which ends QEMU.
-_PROBE = (
-    "-machine", "pc", "-nodefaults", "-display", "none", "-no-reboot", "-boot", "reboot-timeout=1",
-    "-chardev", "stdio,id=bios", "-device", "isa-debugcon,iobase=0x402,chardev=bios",
-)  # fmt: skip
-_PATIENCE = 2.0  # seconds; emulated, it takes a fifth of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,34 +120,9 @@ def _xlutil() -> Finding:
 
 
 def _kvm() -> Finding:
-    why_not = _against_kvm()
-    purpose = "verify --guestfs: full speed; QEMU emulates (TCG) without it"
+    why_not = against_kvm()
+    purpose = "prove, verify --guestfs: full speed; QEMU emulates (TCG) without it"
     return Finding("KVM", "not used" if why_not else "works", purpose, why_not, needed=False, ok=not why_not)
-
-
-def _against_kvm() -> str:
-    """Tell why KVM is no use here, or "". A /dev/kvm may open and QEMU hang all the same: so it is tried."""
-    if not os.path.exists("/dev/kvm"):
-        return "there is no /dev/kvm: the processor's virtualization is off, or this is a guest without it"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "sudo usermod -aG kvm $USER, and log in again"
-    try:
-        emulated = _boot("tcg", 10 * _PATIENCE)
-        # A processor that is truly lent is no slower than one that is played.
-        _boot("kvm", max(_PATIENCE, 3 * emulated))
-    except ToolError as error:
-        said = error.details.splitlines()[1:]
-        return "tried, and " + ": ".join((error.brief, *said[-1:]))
-    return ""
-
-
-def _boot(accelerator: str, patience: float) -> float:
-    """Run the BIOS and return the seconds that it took; ToolError when it says nothing, or not in time."""
-    begun = time.monotonic()
-    done = command.run("qemu-system-x86_64", "-accel", accelerator, *_PROBE, timeout=patience)
-    if not done.stdout:
-        raise ToolError(f"QEMU ran under {accelerator}, and its guest said nothing")
-    return time.monotonic() - begun
 
 
 def _cache(folder: Path) -> Finding:

@@ -3,6 +3,7 @@
 ImagekitError
 ├── UsageError              2  the command line
 │   └── RecipeError         2  a recipe, with file, key and line
+│       └── UnsuitedError   2  settings that one system cannot have, and another can
 ├── BuildError              1  a step failed
 ├── KernelError             3  this kernel cannot boot there, or is no kernel
 ├── ToolError               4  a tool is missing or failed
@@ -78,6 +79,15 @@ class UsageError(ImagekitError):
 
 class RecipeError(UsageError):
     """A recipe that cannot be meant."""
+
+
+class UnsuitedError(RecipeError):
+    """Settings that one system cannot have, and another can."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in the word that a kernel's refusal has for it."""
+        return self.brief
 
 
 class BuildError(ImagekitError):

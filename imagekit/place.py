@@ -37,7 +37,7 @@ def place_all(files: Sequence[tuple[Stored, Path]], store: Path) -> None:
                 if _state(path, result.digest) == _remembered(_memory(store, path)):
                     ready.append(partial(os.utime, path))
                 else:
-                    ready.append(stack.enter_context(_copied(result.path, path)))
+                    ready.append(stack.enter_context(_copied(result, path)))
         for appear, (result, path) in zip(ready, files, strict=True):
             with _explained(path):
                 appear()
@@ -68,7 +68,7 @@ def _remembered(memory: Path) -> object:
 
 
 @contextmanager
-def _copied(source: Path, path: Path) -> Iterator[Callable[[], object]]:
+def _copied(result: Stored, path: Path) -> Iterator[Callable[[], object]]:
     """Copy to a file that has no name until the function that is yielded is called, where the system can."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
@@ -85,7 +85,8 @@ def _copied(source: Path, path: Path) -> Iterator[Callable[[], object]]:
         beside.replace(path)
 
     try:
-        copy(source, descriptor)
+        with result.reading():
+            copy(result.path, descriptor)
         yield appear
     finally:
         os.close(descriptor)

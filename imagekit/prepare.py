@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit import recipe, stages, targets
 from imagekit.build import Runner
-from imagekit.errors import KernelError, UsageError
+from imagekit.errors import KernelError, UnsuitedError, UsageError
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Plan, Source
 from imagekit.recipe import Image
@@ -27,11 +27,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A target that `--target all` left out, and why."""
+    """A target that `--target all` left out, and why: it cannot boot the kernel, or have the settings."""
 
     image: str
     target: str
-    refusal: Refusal
+    refusal: Refusal | UnsuitedError
+
+    @property
+    def reason(self) -> str:
+        """Why, in a line."""
+        return self.refusal.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +47,18 @@ class Prepared:
     facts: Mapping[str, KernelFacts]
     skipped: tuple[Skipped, ...]
     recipes: tuple[Path, ...]
+    images: Mapping[str, Image]
 
 
 def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) -> Prepared:
     """Return the plan for a request.
 
-    KernelError when a kernel cannot boot on a target that was named, or on any with `all`; RecipeError and
-    UsageError for what cannot be meant. Nothing is made but, in the cache, the kernels' facts.
+    KernelError when a kernel cannot boot on a target that was named, or on any with `all`; UnsuitedError likewise,
+    for settings; RecipeError and UsageError for what cannot be meant. Nothing is made but, in the cache, the
+    kernels' facts.
     """
     epoch = recipe.epoch(environment)
-    chosen: list[tuple[Image, str, Source]] = []
+    chosen: list[tuple[stages.Job, str]] = []
     facts: dict[str, KernelFacts] = {}
     skipped: list[Skipped] = []
     images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
@@ -60,20 +67,18 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
         if name in facts:
             raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
         facts[name] = _facts(kernel, name, runner)
-        good, bad = _sorted_out(image, request.targets or image.targets, facts[name])
+        job = stages.Job(image=image, kernel=kernel, facts=facts[name], out=Path(name), epoch=epoch)
+        good, bad = _sorted_out(job, request.targets or image.targets)
         skipped += bad
-        chosen += [(image, target, kernel) for target in good]
-    places = _places([(_name(image), target) for image, target, _ in chosen], request.out)
+        chosen += [(job, target) for target in good]
+    places = _places([(job.name, target) for job, target in chosen], request.out)
     outputs = [
-        targets.load(target).plan(
-            stages.Job(image=image, kernel=kernel, facts=facts[_name(image)], out=out, epoch=epoch)
-        )
-        for (image, target, kernel), out in zip(chosen, places, strict=True)
+        targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
     ]
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes)
+    return Prepared(plan, facts, tuple(skipped), recipes, {_name(image): image for image in images})
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -83,9 +88,9 @@ def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
 
 def _images(path: Path, request: Request, environment: Mapping[str, str]) -> tuple[Image, ...]:
     settings = request.settings or {}
-    if _is_recipe(path):
-        return recipe.read(path, settings, environment)
-    return recipe.from_kernel(path, settings, environment)
+    images = (recipe.read if _is_recipe(path) else recipe.from_kernel)(path, settings, environment)
+    recipe.check_sources(images, path if _is_recipe(path) else None)
+    return images
 
 
 def _is_recipe(path: Path) -> bool:
@@ -98,23 +103,43 @@ def _name(image: Image) -> str:
 
 def _facts(kernel: Source, image: str, runner: Runner) -> KernelFacts:
     stored, _ = runner.run(stages.facts_step(kernel), {}, image, telling=False)
-    return stages.read_facts(stored.path)
+    with stored.reading():
+        return stages.read_facts(stored.path)
 
 
-def _sorted_out(image: Image, wanted: Iterable[str], facts: KernelFacts) -> tuple[list[str], list[Skipped]]:
+def _sorted_out(job: stages.Job, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
     wanted = list(dict.fromkeys(wanted))
     if ALL in wanted:
-        verdicts = judge(facts, image)
-        bad = [Skipped(_name(image), name, refusal) for name, refusal in verdicts.items() if refusal]
-        good = [name for name, refusal in verdicts.items() if refusal is None]
+        verdicts = {name: _objection(job, name) for name in targets.names()}
+        bad = [Skipped(job.name, name, objection) for name, objection in verdicts.items() if objection]
+        good = [name for name, objection in verdicts.items() if objection is None]
         if not good:
-            raise _refused(image, bad[0].target, bad[0].refusal, facts)
+            raise _nothing_left(job, bad)
         return good, bad
     for name in wanted:
-        refusal = targets.load(name).refusal(facts, image)
+        refusal = targets.load(name).refusal(job.facts, job.image)
         if refusal is not None:
-            raise _refused(image, name, refusal, facts)
+            raise _refused(job.image, name, refusal, job.facts)
     return wanted, []
+
+
+def _objection(job: stages.Job, name: str) -> Refusal | UnsuitedError | None:
+    target = targets.load(name)
+    refusal = target.refusal(job.facts, job.image)
+    if refusal is None:
+        try:
+            target.plan(job)  # as data: nothing runs, and where it would go does not matter yet
+        except UnsuitedError as error:
+            return error
+    return refusal
+
+
+def _nothing_left(job: stages.Job, bad: Iterable[Skipped]) -> KernelError | UnsuitedError:
+    """Return the error that is mended sooner: settings can be changed, a kernel is what it is."""
+    item = min(bad, key=lambda item: not isinstance(item.refusal, UnsuitedError))
+    if isinstance(item.refusal, UnsuitedError):
+        return item.refusal
+    return _refused(job.image, item.target, item.refusal, job.facts)
 
 
 def _refused(image: Image, target: str, refusal: Refusal, facts: KernelFacts) -> KernelError:

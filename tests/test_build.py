@@ -65,6 +65,20 @@ def disturbed(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json
         raise BuildError("the size is another")
 
 
+def robbed(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
+    """Read another step's result while another build finds it damaged; what is open stays so."""
+    path = inputs["first"].path
+    store = Store(path.parents[1])
+    (its_key,) = [its_key for its_key, record in store.records() if record.digest == path.name]
+    with path.open("rb") as file:
+        if not (out.parents[2] / "robbed").exists():
+            (out.parents[2] / "robbed").touch()
+            path.chmod(0o644)
+            path.write_bytes(b"damage")
+            assert store.find(its_key).damaged
+        out.write_bytes(file.read() if options["early"] else path.read_bytes())
+
+
 def plan(main: Step, out: Path, **companions: Step) -> Plan:
     return Plan.of([Output("app", "xen", out, main, {f".{name}": step for name, step in companions.items()})])
 
@@ -316,3 +330,16 @@ def test_an_image_is_named_for_every_step(store: Store, tmp_path: Path) -> None:
     build(Plan.of(outputs), store, events.append)
     done = {(event.step, event.image) for event in events if isinstance(event, StepDone)}
     assert done == {("shared", "one"), ("main", "one"), ("main", "two")}
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_result_that_another_build_takes_away(store: Store, tmp_path: Path, early: bool) -> None:
+    """Nothing is made of damaged bytes, and the next build mends it."""
+    first = Step("first", joined, {}, {"text": "first"})
+    wanted = plan(Step("second", robbed, {"first": first}, {"early": early}), tmp_path / "out")
+    with pytest.raises(TryAgainError, match="found damaged by another build") as caught:
+        build(wanted, store)
+    assert caught.value.exit_code == 75
+    assert not (tmp_path / "out").exists()
+    build(wanted, store)
+    assert (tmp_path / "out").read_text() == "first"

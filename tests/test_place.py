@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.errors import BuildError, UsageError
+from imagekit.errors import BuildError, TryAgainError, UsageError
 from imagekit.place import place
 from imagekit.sparse import allocated
 from imagekit.store import Store, Stored
@@ -146,6 +146,18 @@ def test_on_a_file_system_without_unnamed_files(
     place(result, tmp_path / "a" / "out", store.root)
     assert (tmp_path / "a" / "out").read_bytes() == result.path.read_bytes()
     assert beside(tmp_path / "a" / "out") == ["out"]
-    with pytest.raises(BuildError, match="cannot be written"):
+    with pytest.raises(TryAgainError):
         place(Stored(tmp_path / "none", "0" * 64), tmp_path / "b" / "out", store.root)
     assert not list((tmp_path / "b").iterdir())
+
+
+def test_a_result_that_was_taken_away(result: Stored, store: Store, tmp_path: Path) -> None:
+    """Another build found it damaged."""
+    result.path.chmod(0o644)
+    result.path.write_text("damage")
+    assert store.find("a" * 64).damaged
+    (tmp_path / "out").write_text("old")
+    with pytest.raises(TryAgainError, match="found damaged by another build") as caught:
+        place(result, tmp_path / "out", store.root)
+    assert caught.value.exit_code == 75
+    assert (tmp_path / "out").read_text() == "old"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from imagekit.build import Runner, build
-from imagekit.errors import ExitCode, KernelError, RecipeError, UsageError
+from imagekit.errors import ExitCode, KernelError, RecipeError, UnsuitedError, UsageError
+from imagekit.kernel import Refusal
 from imagekit.prepare import Prepared, Request, judge, prepare
 from imagekit.recipe import Image
 from imagekit.store import Store
@@ -94,6 +95,7 @@ def test_all_lists_what_is_left_out(prepared: Prepare, kernels: Path) -> None:
     skipped = {item.target: item.refusal for item in result.skipped}
     assert "ebs" in skipped
     assert "no entry for PV" in skipped["ebs"].reason
+    assert isinstance(skipped["ebs"], Refusal)
     assert "ENTRY" in skipped["ebs"].missing
     assert not [item for item in prepared(kernels / "hello.xen", targets=("all",)).skipped if item.target == "ebs"]
 
@@ -103,6 +105,67 @@ def test_all_and_nothing_is_left(prepared: Prepare, kernels: Path) -> None:
         prepared(kernels / "broken" / "no-notes.xen", targets=("all",))
     assert caught.value.exit_code == ExitCode.CANNOT_BOOT
     assert caught.value.hint == "no target of today boots it"
+
+
+@pytest.mark.parametrize(
+    "settings, reason",
+    [
+        ({"filesystem.type": "fat16"}, "Amazon's PV-GRUB reads no FAT"),
+        ({"disk.size": "1536MiB"}, "an EBS volume is a whole number of GiB, 65536 at most"),
+    ],
+)
+def test_all_leaves_out_what_cannot_have_the_settings(
+    prepared: Prepare, kernels: Path, settings: dict[str, object], reason: str
+) -> None:
+    result = prepared(kernels / "hello.xen", targets=("all",), out="one.raw", settings=settings)
+    assert places(result) == ["one.raw"], "what is left out takes no name"
+    assert [output.target for output in result.plan.outputs] == ["xen"]
+    assert ("ebs", reason) in [(item.target, item.refusal.reason) for item in result.skipped]
+    with pytest.raises(UnsuitedError, match=reason) as caught:
+        prepared(kernels / "hello.xen", targets=("ebs",), settings=settings)
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_all_and_no_settings_that_suit(prepared: Prepare, kernels: Path, tmp_path: Path) -> None:
+    """One cannot boot the kernel, the other cannot have the settings: these can be changed."""
+    (tmp_path / "ramdisk").touch()
+    settings: dict[str, object] = {"xen.loader": "direct", "ramdisk": str(tmp_path / "ramdisk")}
+    with pytest.raises(UnsuitedError, match="takes no ramdisk"):
+        prepared(kernels / "hello-pvh.xen", targets=("all",), settings=settings)
+
+
+def test_what_suits_nobody_is_told_as_it_is(prepared: Prepare, kernels: Path) -> None:
+    with pytest.raises(RecipeError, match="the command line is longer than 1023 bytes"):
+        prepared(kernels / "hello.xen", targets=("all",), settings={"cmdline": "x" * 1024})
+
+
+@pytest.mark.parametrize(
+    "text, where, name",
+    [
+        (
+            "{kernel}\n[[root.files]]\nfrom = '{there}'\n[[root.files]]\nfrom = 'none'",
+            ":5: root.files.1.from",
+            "none",
+        ),
+        (
+            "{kernel}\n[[image]]\n[[image]]\nname = 'b'\nroot.files = [\n{{ from = 'none' }}]",
+            ":6: image.1.root.files.0.from",
+            "none",
+        ),
+        ("{kernel}\nroot.files = [{{ from = 'none' }}]\n[[image]]\nname = 'b'", ":2: root.files.0.from", "none"),
+        ("{kernel}\nramdisk = 'none'", ":2: ramdisk", "none"),
+        ("\nkernel = 'none.xen'", ":2: kernel", "none.xen"),
+    ],
+)
+def test_files_that_are_not_there_are_told_with_their_line(
+    prepared: Prepare, kernels: Path, tmp_path: Path, text: str, where: str, name: str
+) -> None:
+    recipe = tmp_path / "app.toml"
+    recipe.write_text(text.format(kernel=f"kernel = '{kernels}/hello.xen'", there=tmp_path))
+    with pytest.raises(RecipeError) as caught:
+        prepared(recipe)
+    assert caught.value.brief == f"{recipe}{where}: {tmp_path / name} cannot be read"
+    assert caught.value.details == "No such file or directory"
 
 
 def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(

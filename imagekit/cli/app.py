@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from imagekit import __version__
-from imagekit.cli import build, cache, doctor, inspect, plan, schema, targets, verify
+from imagekit.cli import build, cache, doctor, inspect, plan, prove, schema, targets, verify
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
 from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("build")(build.build)
 app.command("plan")(plan.plan)
+app.command("prove")(prove.prove)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("targets")(targets.targets)

@@ -15,7 +15,10 @@ Paths = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        "--target", "-t", metavar="TARGET", help="A system to build for, or all; again for more. Default: xen."
+        "--target",
+        "-t",
+        metavar="TARGET",
+        help="A system to build for, or all; again for more. In place of the recipe's targets. Default: xen.",
     ),
 ]
 Out = Annotated[

@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagekit.cli import asked
-from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, tell
+from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
 
 if TYPE_CHECKING:
     from imagekit.artifact import Artifact
@@ -29,6 +30,12 @@ def build(
         Path | None, typer.Option(metavar="FILE", help="Write what was read, as a rule for make and ninja.")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
+    prove: Annotated[
+        bool,
+        typer.Option(
+            "--prove", help="Boot each artifact; exit 6 when one does not. A proof that is there counts."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -63,7 +70,29 @@ def build(
                 # Before the artifacts: a kill leaves no artifact without its dependencies.
                 write_depfile(depfile, prepared)
             artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
+    if prove:
+        _prove(artifacts, prepared, quiet=quiet or kind == "json")
     _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
+
+
+def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
+    """Boot what has no proof yet."""
+    from imagekit import proof  # noqa: PLC0415
+    from imagekit.artifact import Sidecar  # noqa: PLC0415
+    from imagekit.cli.prove import Wish, expected_of, prove_one, report  # noqa: PLC0415
+    from imagekit.prove import Laboratory  # noqa: PLC0415
+
+    laboratory = Laboratory(cache_dir(), state_dir(), note=(lambda _: None) if quiet else tell)
+    proofs = []
+    for artifact in artifacts:
+        sidecar, image = Sidecar.read(artifact.path), prepared.images[artifact.image]
+        known = sidecar and proof.find(artifact.digest, str(sidecar.boot["way"]), state_dir())
+        if known and known.expected == asdict(expected_of(image)):
+            if not quiet:
+                tell(f"{artifact.path}: proven before, {known.started}: {known.why}")
+        else:
+            proofs.append(prove_one(laboratory, artifact.path, Wish(), image))
+    report(proofs, as_json=False, quiet=quiet, result=False)
 
 
 def _report(artifacts: "list[Artifact]", prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:

@@ -53,6 +53,14 @@ def cache_dir(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(named) if named else default_root()
 
 
+def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where proofs and receipts lie: IMAGEKIT_STATE_DIR, else XDG_STATE_HOME/imagekit."""
+    import platformdirs  # noqa: PLC0415 -- --help need not import it
+
+    named = environment.get("IMAGEKIT_STATE_DIR")
+    return Path(named) if named else platformdirs.user_state_path("imagekit", appauthor=False)
+
+
 def say(text: str) -> None:
     """Print the result, on stdout."""
     typer.echo(text)

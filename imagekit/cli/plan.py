@@ -51,7 +51,10 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
         artifacts = [dict(zip(names, output, strict=True)) for output in outputs]
         say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts}))
         return
-    rows = [(step.image, step.step, "cached" if step.cached else "run", step.reason) for step in planned]
-    say(aligned([("image", "step", "", "why"), *rows]))
+    rows = [
+        (step.image, step.step, ",".join(step.targets), "cached" if step.cached else "run", step.reason)
+        for step in planned
+    ]
+    say(aligned([("image", "step", "target", "", "why"), *rows]))
     say("")
     say(aligned([("image", "target", "artifact"), *outputs]))

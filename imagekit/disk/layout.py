@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from imagekit.errors import BuildError
+from imagekit.recipe import MBR_LARGEST
 
 Layout = Literal["plain", "mbr", "gpt"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -29,17 +30,33 @@ def lay_out(layout: Layout, needed: int, *, disk: int | None, filesystem: int | 
     `disk` and `filesystem` are sizes that the user fixed, or None. A disk that is not fixed is a multiple of
     `unit`; a file system that is not fixed fills what the disk leaves it. BuildError when it does not fit.
     """
-    around = _BEFORE[layout] + _AFTER[layout]
-    least = around + (filesystem or needed)
+    beside = around(layout)
+    least = beside + (filesystem or needed)
     total = disk if disk is not None else -(-least // unit) * unit
-    size = filesystem if filesystem is not None else (total - around) // MIB * MIB
+    size = filesystem if filesystem is not None else (total - beside) // MIB * MIB
     if total < least or size < needed:
         raise BuildError(
-            f"the tree needs a file system of {needed >> 20} MiB and a disk of {around + needed >> 20} MiB",
-            details=f"disk.size is {total >> 20} MiB, the file system gets {max(size, 0) >> 20} MiB",
+            f"the tree needs a file system of {_told(needed)} and a disk of {_told(beside + needed)}",
+            details=f"the disk has {_told(total)}, the file system gets {_told(size)}",
             hint='leave disk.size and filesystem.size at "auto", or give them more',
         )
+    if layout == "mbr" and beside + size > MBR_LARGEST:
+        raise BuildError(
+            f"an MBR holds 2 TiB at most, and the disk has {_told(total)}",
+            hint='disk.layout = "gpt" holds more; "auto" leaves the sizes to imagekit',
+        )
     return Spot(total, _BEFORE[layout], size)
+
+
+def _told(size: int) -> str:
+    if size <= 0:
+        return "nothing"
+    return f"{size >> 20} MiB" if size % MIB == 0 else f"{size / 1024:.10g} KiB"
+
+
+def around(layout: Layout) -> int:
+    """Return how many bytes of a disk the file system cannot have."""
+    return _BEFORE[layout] + _AFTER[layout]
 
 
 def partition_offset(layout: Layout) -> int:

@@ -9,9 +9,9 @@ from uuid import UUID
 from imagekit.errors import RecipeError
 
 
-def match(what: str, value: str | None, pattern: re.Pattern[str], expected: str) -> None:
+def match(what: str, value: str | None, pattern: str, expected: str) -> None:
     """Refuse a value, if there is one, that the pattern does not match as a whole."""
-    if value is not None and not pattern.fullmatch(value):
+    if value is not None and not re.fullmatch(pattern, value):
         raise RecipeError(f"{value!r} is no {what}", hint=f"expected {expected}")
 
 

@@ -5,12 +5,12 @@ command line that Xen cuts off, characters that one of the formats cannot hold. 
 xl-disk-configuration(5), xl-network-configuration(5), xen-vbd-interface(7), and Xen's public headers.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from imagekit.errors import RecipeError
 from imagekit.formats import checks
+from imagekit.recipe import devices
 
 Kind = Literal["pv", "pvh"]
 Access = Literal["rw", "ro"]
@@ -22,16 +22,9 @@ CrashAction = Literal[Action, "coredump-destroy", "coredump-restart"]
 CMDLINE_LIMIT = 1023
 
 # xend's own set. The first character: not `-`, which `xl` would take for an option.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]*")
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:+-]*"
 # The name becomes part of file names (xl-NAME.log, qemu-xl-NAME.log.1), which end at 255 bytes.
 _NAME_LIMIT = 128
-# PV drivers know xvd* everywhere; hd* and sd* mean nothing to a PV or PVH guest.
-_VDEV = re.compile(r"xvd[a-z]{1,2}([1-9][0-9]?)?")
-# Unicast, as a guest's own address has to be: the lowest bit of the first byte is clear.
-_MAC = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
-# Open vSwitch's script takes BRIDGE.VLAN and BRIDGE:TRUNK:TRUNK.
-_BRIDGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
-_SCRIPT = re.compile(r"[A-Za-z0-9_/][A-Za-z0-9_./-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +42,9 @@ class Vif:
     script: str | None = None
 
     def __post_init__(self) -> None:
-        checks.match("bridge", self.bridge, _BRIDGE, "the name of a bridge, such as xenbr0")
-        checks.match(
-            "MAC address", self.mac, _MAC, "six pairs such as 00:16:3e:12:34:56, of one host, not a group"
-        )
-        checks.match("network script", self.script, _SCRIPT, "letters, digits and _ . / -")
+        checks.match("bridge", self.bridge, devices.BRIDGE, devices.BRIDGE_WORDS)
+        checks.match("MAC address", self.mac, devices.MAC, devices.MAC_WORDS)
+        checks.match("network script", self.script, devices.SCRIPT, devices.SCRIPT_WORDS)
         if self.ip is not None:
             checks.address(self.ip)
 
@@ -78,7 +69,7 @@ class Disk:
                 f"the disk's path {self.path!r} is not absolute",
                 hint="a host looks for others elsewhere: begin with /",
             )
-        checks.match("virtual device", self.vdev, _VDEV, "xvda, xvdb, … or a partition such as xvda1")
+        checks.match("virtual device", self.vdev, devices.VDEV, devices.VDEV_WORDS)
         checks.one_of("disk's access", self.access, get_args(Access))
         checks.one_of("disk's format", self.format, get_args(DiskFormat))
 

@@ -6,6 +6,20 @@ a table it makes one image, named after the file.
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
 from imagekit.recipe.models import Image, Recipe, schema
-from imagekit.recipe.values import MIB, parse_size
+from imagekit.recipe.sources import check_sources
+from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
-__all__ = ["MIB", "Image", "Recipe", "epoch", "from_kernel", "parse_size", "read", "schema", "setting", "stem"]
+__all__ = [
+    "MBR_LARGEST",
+    "MIB",
+    "Image",
+    "Recipe",
+    "check_sources",
+    "epoch",
+    "from_kernel",
+    "parse_size",
+    "read",
+    "schema",
+    "setting",
+    "stem",
+]

@@ -10,38 +10,70 @@ from imagekit.errors import RecipeError
 from imagekit.recipe.locate import line_of
 from imagekit.recipe.models import Recipe
 
+Keys = tuple[int | str, ...]
+
 
 def explained(error: ValidationError, path: Path | None) -> RecipeError:
     """Return the error for a recipe that the models refuse: its first five problems, a line each."""
-    lines = []
     text = path.read_text(errors="replace") if path else ""
-    for problem in error.errors(include_url=False, include_context=False)[:5]:
-        keys = tuple(problem["loc"])
-        line = line_of(text, keys) if path else None
-        place = ".".join(str(key) for key in keys)
-        where = f"{path or 'the command line'}{f':{line}' if line else ''}"
-        lines.append(f"{where}: {place}: {_words(problem, private='${' in text)}")
-    return RecipeError(lines[0], details="\n".join(lines[1:]))
+    private = "${" in text  # a value may come from the environment, and be a secret
+    problems = error.errors(include_url=False)[:5]
+    lines = [f"{_place(path, text, problem['loc'])}: {_words(problem, private=private)}" for problem in problems]
+    hints = [str(problem["ctx"]["hint"]) for problem in problems if "hint" in problem.get("ctx", {})]
+    return RecipeError(
+        lines[0], details="\n".join(lines[1:]), hint="" if private else ", ".join(dict.fromkeys(hints))
+    )
+
+
+def place(path: Path | None, *alternatives: Keys) -> str:
+    """Return file, line and key for a message: of the first of the keys that is in the text as a whole."""
+    text = path.read_text(errors="replace") if path else ""
+    found = next((keys for keys in alternatives if line_of(text, keys, whole=True)), alternatives[-1])
+    return _place(path, text, found)
+
+
+def _place(path: Path | None, text: str, keys: Keys) -> str:
+    line = line_of(text, keys) if path else None
+    where = f"{path or 'the command line'}{f':{line}' if line else ''}"
+    return f"{where}: {'.'.join(str(key) for key in keys)}"
 
 
 def _words(problem: Any, *, private: bool) -> str:  # noqa: ANN401 -- pydantic's ErrorDetails
+    keys: Keys = tuple(problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"no such key ({_did_you_mean(tuple(problem['loc']))})"
+        return f"no such key ({_did_you_mean(keys)})"
     if problem["type"] == "missing":
         return "is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    # A value may come from the environment, and be a secret.
+    message = _in_toml(problem["type"], keys, "…" if private else problem["input"]) or str(
+        problem["msg"]
+    ).removeprefix("Value error, ")
     return f"{message[0].lower()}{message[1:]}" + ("" if private else f" (is {problem['input']!r:.80})")
 
 
-def _did_you_mean(keys: tuple[int | str, ...]) -> str:
+def _in_toml(kind: str, keys: Keys, value: object) -> str:
+    """Return what is expected, where pydantic would tell it in Python's words."""
+    if kind == "tuple_type":
+        if _table(_model(keys), str(keys[-1])):
+            return (
+                f"a list of tables is expected: write [[{'.'.join(key for key in keys if isinstance(key, str))}]]"
+            )
+        return f'a list is expected: ["{value if isinstance(value, str) else "…"}"]'
+    return "a table is expected" if kind in {"model_type", "model_attributes_type"} else ""
+
+
+def _did_you_mean(keys: Keys) -> str:
+    known = [field.alias or name for name, field in _model(keys).model_fields.items()]
+    close = difflib.get_close_matches(str(keys[-1]), known, 1)
+    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known))}"
+
+
+def _model(keys: Keys) -> type[BaseModel]:
+    """Return the table that the last of the keys is in."""
     model: type[BaseModel] = Recipe
     for key in keys[:-1]:
         if isinstance(key, str):
             model = _table(model, key) or model
-    known = [field.alias or name for name, field in model.model_fields.items()]
-    close = difflib.get_close_matches(str(keys[-1]), known, 1)
-    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(known))}"
+    return model
 
 
 def _table(model: type[BaseModel], key: str) -> type[BaseModel] | None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.models import Image, Recipe
+from imagekit.recipe.values import MBR_LARGEST, MIB
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
@@ -85,7 +86,10 @@ def _images(
     if not recipe.image:
         return (_placed(recipe, folder, path),)
     common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
-    images = tuple(_placed(_validated(Image, _merged(common, own), path), folder, path) for own in table["image"])
+    images = tuple(
+        _placed(_validated(Image, _merged(common, own), path), folder, path, ("image", number))
+        for number, own in enumerate(table["image"])
+    )
     _check_names(images, path)
     return images
 
@@ -99,7 +103,7 @@ def _validated(model: type[_Table], table: dict[str, Any], path: Path | None) ->
         raise explained(error, path) from None
 
 
-def _placed(image: Image, folder: Path, path: Path | None) -> Image:
+def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, ...] = ()) -> Image:
     """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
     if image.kernel is None:
         raise RecipeError(f"{path or 'the command line'}: no kernel is named", hint='kernel = "app.xen"')
@@ -108,6 +112,7 @@ def _placed(image: Image, folder: Path, path: Path | None) -> Image:
             f"{path or 'the command line'}: FAT takes no label {image.filesystem.label!r}",
             hint="11 characters at most, and no full stop",
         )
+    _check_mbr(image, path, at)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
     return image.model_copy(
         update={
@@ -117,6 +122,20 @@ def _placed(image: Image, folder: Path, path: Path | None) -> Image:
             "root": image.root.model_copy(update={"files": files}),
         }
     )
+
+
+def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:
+    """An MBR counts sectors of 512 bytes in 32 bits, and the first MiB is its own."""
+    sizes = (("disk", image.disk.size, MBR_LARGEST), ("filesystem", image.filesystem.size, MBR_LARGEST - MIB))
+    for table, size, largest in sizes:
+        if image.disk.layout == "mbr" and size is not None and size > largest:
+            from imagekit.recipe.explain import place  # noqa: PLC0415 -- a parser that only errors need
+
+            raise RecipeError(
+                f"{place(path, (*at, table, 'size'), (table, 'size'))}: an MBR holds 2 TiB at most",
+                details=f"{table}.size is {size} bytes",
+                hint='disk.layout = "gpt" holds more',
+            )
 
 
 def _found(path: Path, folder: Path) -> Path:

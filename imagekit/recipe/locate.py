@@ -9,11 +9,11 @@ import tree_sitter_toml
 Path = tuple[str | int, ...]
 
 
-def line_of(text: str, keys: Path) -> int | None:
-    """Return the line, from 1, of the deepest part of `keys` that the text holds."""
+def line_of(text: str, keys: Path, *, whole: bool = False) -> int | None:
+    """Return the line, from 1, of the deepest part of `keys` that the text holds; None where it must be all."""
     tree = tree_sitter.Parser(tree_sitter.Language(tree_sitter_toml.language())).parse(text.encode())
     lines = dict(reversed(list(_places(tree.root_node))))
-    for depth in range(len(keys), 0, -1):
+    for depth in range(len(keys), len(keys) - 1 if whole else 0, -1):
         if keys[:depth] in lines:
             return lines[keys[:depth]]
     return None

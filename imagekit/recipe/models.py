@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
 from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
 
 
@@ -60,25 +61,25 @@ class Disk(Model):
         default="plain", description="plain: the file system is the whole disk. GPT wants PV-GRUB 1.04 or later."
     )
     size: SizeOrAuto = Field(default=None, description='Bytes, "2GiB", or "auto": what the content needs.')
-    path: str | None = Field(
-        default=None, description="Where the host keeps the image. Default: /var/lib/xen/images/NAME.raw."
+    path: DiskPath | None = Field(
+        default=None, description="Where the host keeps the image. Default: /var/lib/xen/images/NAME.xen.raw."
     )
 
 
 class Vif(Model):
     """A virtual network interface, in the words of xl's network configuration."""
 
-    bridge: str | None = None
-    mac: str | None = None
-    ip: str | None = None
-    script: str | None = None
+    bridge: Bridge | None = None
+    mac: Mac | None = None
+    ip: Address | None = None
+    script: Script | None = None
 
 
 class ExtraDisk(Model):
     """One more disk of the guest, which lies on the host already."""
 
-    path: str
-    vdev: str
+    path: DiskPath
+    vdev: Vdev
     access: Literal["ro", "rw"] = "rw"
     format: Literal["raw", "qcow2", "vhd"] = "raw"
 
@@ -93,6 +94,20 @@ class Xen(Model):
     kernel_path: str | None = Field(
         default=None, description="direct: the kernel on the host. Default: /var/lib/xen/images/NAME.xen."
     )
+
+
+class Prove(Model):
+    """What `imagekit prove` and `build --prove` want to see when the image boots. Nothing said: a clean power-off."""
+
+    expect: str = Field(default="", max_length=4096, description="What the guest says on its console.")
+    power_off: bool = Field(default=False, description="It powers off cleanly after that.")
+    timeout: int = Field(default=60, ge=1, le=86400, description="Seconds.")
+    network: str | None = Field(
+        default=None,
+        description="dom0's address on a link to the guest: 10.0.0.1/24. By DHCP it gets the next one.",
+    )
+    get: str | None = Field(default=None, description="A URL of the guest that has to answer.")
+    expect_body: str = Field(default="", description="What is in the answer.")
 
 
 class Image(Model):
@@ -122,6 +137,7 @@ class Image(Model):
     vif: tuple[Vif, ...] = Field(default=(), strict=False)
     extra_disk: tuple[ExtraDisk, ...] = Field(default=(), strict=False)
     xen: Xen = Field(default_factory=Xen)
+    prove: Prove = Field(default_factory=Prove)
 
 
 class Recipe(Image):

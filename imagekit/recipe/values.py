@@ -5,10 +5,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 KIB, MIB = 1 << 10, 1 << 20
 LARGEST = 9999 << 40
 """Bytes; no cloud has a disk near it, and every tool can count to it."""
+
+MBR_LARGEST = 2 << 40
+"""Bytes that an MBR can count: 2^32 sectors."""
+
+_LEAST_MEMORY = 4 * MIB
 
 # unit -> its bytes, and how many digits may stand before it: enough, and never much beyond LARGEST
 _UNITS = {
@@ -59,6 +65,18 @@ def _whole_kib(value: int) -> int:
     return value
 
 
+def _enough(value: int) -> int:
+    if value < _LEAST_MEMORY:
+        # What was perhaps meant, where it was given without a unit.
+        hint = f"{value}MiB" if _LEAST_MEMORY <= value * MIB <= 1 << 36 else "64MiB"
+        raise PydanticCustomError(
+            "too_small",
+            "a guest takes 4 MiB at least, and a number without a unit is bytes",
+            {"hint": f'"{hint}"'},
+        )
+    return value
+
+
 def _whole_mib(value: int) -> int:
     if value % MIB:
         raise ValueError("memory is given to a guest in whole MiB")
@@ -91,7 +109,8 @@ def _size_schema(least: int, multiple: int, *words: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [number, text]})
 
 
-def _text_schema(pattern: str) -> WithJsonSchema:
+def text_schema(pattern: str) -> WithJsonSchema:
+    """Return the schema of a text that a pattern matches as a whole."""
     schema: dict[str, Any] = {"type": "string", "pattern": f"^{pattern}$"}
     return WithJsonSchema(schema)
 
@@ -104,17 +123,17 @@ _Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0, le=LARGEST)]
 
 Size = Annotated[_Bytes, _size_schema(0, 1)]
 """Bytes."""
-Memory = Annotated[_Bytes, Field(ge=4 * MIB), AfterValidator(_whole_mib), _size_schema(4 * MIB, MIB)]
+Memory = Annotated[_Bytes, AfterValidator(_enough), AfterValidator(_whole_mib), _size_schema(_LEAST_MEMORY, MIB)]
 """Bytes, whole MiB."""
 SizeOrAuto = Annotated[
     Annotated[_Bytes, AfterValidator(_whole_kib)] | None, BeforeValidator(_auto), _size_schema(0, KIB, "auto")
 ]
 """Bytes, whole KiB; None stands for "auto"."""
-HostPath = Annotated[Path, Field(strict=False), BeforeValidator(_host), _text_schema(_PATH)]
+HostPath = Annotated[Path, Field(strict=False), BeforeValidator(_host), text_schema(_PATH)]
 """A path where the recipe is read."""
-ImagePath = Annotated[str, AfterValidator(_inside), _text_schema(_INSIDE)]
+ImagePath = Annotated[str, AfterValidator(_inside), text_schema(_INSIDE)]
 """An absolute path in the image."""
 BlockSize = Annotated[Literal[0, 1024, 2048, 4096], BeforeValidator(_number)]
 """Bytes; 0 for the default."""
-KernelPath = Annotated[str, AfterValidator(_loadable), _text_schema(_LOADABLE)]
+KernelPath = Annotated[str, AfterValidator(_loadable), text_schema(_LOADABLE)]
 """An absolute path in the image that can be written in a boot menu."""

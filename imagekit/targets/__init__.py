@@ -33,7 +33,7 @@ class Target(Protocol):
 
     @staticmethod
     def plan(job: Job) -> Output:
-        """Return the steps to the artifact; RecipeError for settings that this system cannot have."""
+        """Return the steps to the artifact; UnsuitedError for settings that this system cannot have."""
 
 
 def names() -> tuple[str, ...]:

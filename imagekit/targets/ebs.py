@@ -4,7 +4,8 @@ The volume boots by PV-GRUB (GRUB 0.97 on Mini-OS) as a PV guest: Amazon EC2 Use
 kernel". It reads /boot/grub/menu.lst of (hd0) or (hd0,0), on ext2, ext3 or ext4 among others, never on FAT.
 """
 
-from imagekit.errors import RecipeError
+from imagekit.disk import around
+from imagekit.errors import UnsuitedError
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
 from imagekit.plan import Output
 from imagekit.recipe import Image
@@ -28,13 +29,20 @@ def plan(job: Job) -> Output:
     """Plan the raw image; the block list is in its sidecar."""
     image = job.image
     if image.filesystem.type.startswith("fat"):
-        raise RecipeError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
+        raise UnsuitedError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
     size = image.disk.size
-    if size is not None and (size % _GIB or size > _LARGEST):
-        raise RecipeError(
+    if size is not None and (size % _GIB or not 0 < size <= _LARGEST):
+        raise UnsuitedError(
             "an EBS volume is a whole number of GiB, 65536 at most",
             details=f"disk.size is {size} bytes",
-            hint='disk.size = "1GiB", or "auto"',
+            hint=f'disk.size = "{_fitting(image)}GiB", or "auto"',
         )
     disk = disk_step(job, root_step(job, "pv"), unit=_GIB)
     return output(job, "ebs", disk, {}, {"guest": "pv", "way": Way.PV_GRUB.value}, blocks=True)
+
+
+def _fitting(image: Image) -> int:
+    """Return the nearest number of GiB, from what was asked for upwards, that is a volume with room for it all."""
+    filesystem = around(image.disk.layout) + (image.filesystem.size or 0)
+    wanted = -(-max(image.disk.size or 0, filesystem, 1) // _GIB)
+    return min(wanted, _LARGEST // _GIB)

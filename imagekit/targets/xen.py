@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-from imagekit.errors import RecipeError
+from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
@@ -64,10 +64,10 @@ def _domain(job: Job, guest: Guest) -> Domain:
     image = job.image
     direct = image.xen.loader == "direct"
     if direct and image.ramdisk:
-        raise RecipeError(
+        raise UnsuitedError(
             "xen.loader = direct takes no ramdisk", hint='xen.loader = "pygrub" takes it from the disk'
         )
-    main = Disk(path=image.disk.path or str(_IMAGES / f"{job.name}.raw"))
+    main = Disk(path=image.disk.path or str(_IMAGES / f"{job.name}.xen{EXTENSION}"))
     extra = [
         Disk(path=disk.path, vdev=disk.vdev, access=disk.access, format=disk.format) for disk in image.extra_disk
     ]

@@ -15,6 +15,7 @@ from tempfile import gettempdir
 from imagekit.errors import UsageError, VerificationError
 from imagekit.store import full_disk
 from imagekit.verify.check import Check, skipped
+from imagekit.verify.claims import Claims
 from imagekit.verify.content import check_content
 from imagekit.verify.ebs import check_ebs
 from imagekit.verify.files import files
@@ -23,12 +24,13 @@ from imagekit.verify.kernel import check_kernel
 from imagekit.verify.linux import check_by_linux
 from imagekit.verify.menu import PATH as MENU
 from imagekit.verify.menu import Menu, check_menu, parse_menu
+from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
 from imagekit.verify.table import Spot, check_table
 from imagekit.verify.xen import check_xen
 
-__all__ = ["Check", "verify"]
+__all__ = ["Check", "Claims", "kernel_of", "verify"]
 
 _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {"ebs": check_ebs, "xen": check_xen}
 _OBEYING = {"ebs"}
@@ -48,6 +50,13 @@ def verify(path: Path, *, target: str | None = None, guestfs: bool = False) -> I
         with scratch(subject.path) as room:
             yield from _check_disk(subject, room, guestfs=guestfs)
         yield from _SYSTEMS.get(subject.target, _unknown)(subject)
+
+
+def kernel_of(path: Path) -> tuple[bytes, str]:
+    """Return the kernel that pygrub takes from a raw disk, and its command line; VerificationError for none."""
+    with _plainly(path), scratch(path.absolute()) as room:
+        taken = take(room)
+        return taken.kernel.read_bytes(), taken.cmdline
 
 
 def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[Check]:

@@ -155,6 +155,22 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
             "error: the command line: memry: no such key (did you mean memory?)",
         ),
         (("build", "app.xen", "--memory", "lots"), "error: the command line: memory: a size is a number"),
+        (
+            ("build", "app.xen", "--memory", "64"),
+            "a guest takes 4 MiB at least, and a number without a unit is bytes (is '64')\nhint: \"64MiB\"\n",
+        ),
+        (
+            ("build", "app.xen", "--memory", "900KiB"),
+            "a number without a unit is bytes (is '900KiB')\nhint: \"64MiB\"\n",
+        ),
+        (
+            ("plan", "app.xen", "--layout", "mbr", "--size", "3TiB"),
+            'an MBR holds 2 TiB at most\ndisk.size is 3298534883328 bytes\nhint: disk.layout = "gpt" holds more\n',
+        ),
+        (
+            ("plan", "app.xen", "--layout", "mbr", "--set", "filesystem.size=2TiB"),
+            "error: the command line: filesystem.size: an MBR holds 2 TiB at most\n",
+        ),
         (("build", "app.xen", "--layout", "lvm"), "error: the command line: disk.layout: input should be 'plain'"),
         (("build", "none.toml"), "error: none.toml cannot be read\nNo such file or directory\n"),
         (("build", "none.xen"), "none.xen cannot be read\nNo such file or directory\n"),
@@ -211,6 +227,13 @@ def test_a_build_that_fails(cli: Cli, hello: Path, tmp_path: Path) -> None:
     assert "error: the tree needs a file system of 2 MiB and a disk of 2 MiB\n" in said.err
     assert "\nhint: leave disk.size" in said.err
     assert files(tmp_path) == {hello.name, "cache"}
+
+
+def test_a_size_below_a_mib(cli: Cli, hello: Path) -> None:
+    said = cli("build", hello, "--size", "100KiB")
+    assert said.code == 1
+    assert "\nthe disk has 100 KiB, the file system gets nothing\n" in said.err
+    assert "0 MiB" not in said.err
 
 
 def test_a_tool_that_fails(cli: Cli, hello: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,9 +303,9 @@ def test_dry_run_and_plan_make_nothing(cli: Cli, recipe: Path, tmp_path: Path) -
     assert cli("build", recipe, "-o", "out/", "--dry-run").out == planned.out
     assert cli("build", recipe, "-o", "out/", "-n").err == ""
     assert files(tmp_path) == before | {"cache"}
-    rows = [line.split(maxsplit=3) for line in planned.out.splitlines()]
-    assert ["one", "root", "run", "never made with these inputs and settings"] in rows
-    assert ["one", "disk", "run", "root will be made"] in rows
+    rows = [line.split(maxsplit=4) for line in planned.out.splitlines()]
+    assert ["one", "root", "xen", "run", "never made with these inputs and settings"] in rows
+    assert ["one", "disk", "xen", "run", "root will be made"] in rows
     assert ["two", "xen", "out/two.xen.raw"] in rows
     assert (
         not any((tmp_path / "cache" / "results").iterdir())
@@ -290,16 +313,43 @@ def test_dry_run_and_plan_make_nothing(cli: Cli, recipe: Path, tmp_path: Path) -
     )
 
     cli("build", recipe, "-o", "out/", "-q")
-    rows = [line.split(maxsplit=3) for line in cli("plan", recipe).out.splitlines()]
-    assert {tuple(row[2:]) for row in rows[1:] if len(row) == 4} == {("cached", "cached")}
+    rows = [line.split(maxsplit=4) for line in cli("plan", recipe).out.splitlines()]
+    assert {tuple(row[2:]) for row in rows[1:] if len(row) == 5} == {("xen", "cached", "cached")}
     (tmp_path / "site" / "index.html").write_text("other")
     reasons = {
-        tuple(row[:2]): row[2:]
-        for row in (line.split(maxsplit=3) for line in cli("plan", recipe).out.splitlines())
+        tuple(row[:2]): row[3:]
+        for row in (line.split(maxsplit=4) for line in cli("plan", recipe).out.splitlines())
         if row
     }
     assert reasons["one", "disk"][0] == "cached"
     assert reasons["two", "root"] == ["run", "never made with these inputs and settings"]
+
+
+def test_a_plan_tells_which_target_a_step_is_for(cli: Cli, hello: Path) -> None:
+    said = cli("plan", hello, "-t", "xen", "-t", "ebs", "-o", "out/")
+    steps = [tuple(line.split(maxsplit=4)[1:3]) for line in said.out.splitlines() if " run " in line]
+    assert {("root", "xen,ebs"), ("disk", "xen"), ("disk", "ebs"), ("sidecar", "xen"), ("sidecar", "ebs")} <= set(
+        steps
+    )
+    assert len(steps) == len(set(steps))
+    found = json.loads(cli("plan", hello, "-t", "xen", "-t", "ebs", "-o", "out/", "--json").out)
+    assert ("root", ["xen", "ebs"]) in [(step["step"], step["targets"]) for step in found["steps"]]
+
+
+def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Path) -> None:
+    said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
+    assert (said.code, said.out) == (0, "out/app.xen.raw\n")
+    assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
+    assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
+
+
+def test_the_configuration_names_what_the_user_copies(cli: Cli, hello: Path, tmp_path: Path) -> None:
+    """The default name, wherever it is made: the same bytes."""
+    said = cli("build", hello, "-o", "out/")
+    name = Path(said.out.strip()).name
+    assert f"target=/var/lib/xen/images/{name}" in (tmp_path / "out" / f"{name}.cfg").read_text()
+    cli("build", hello, "-o", "other.img")
+    assert (tmp_path / "other.img.cfg").read_bytes() == (tmp_path / "out" / f"{name}.cfg").read_bytes()
 
 
 def test_a_plan_as_json(cli: Cli, hello: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The Makefile of the README, run by a real make: it rebuilds when something changed, and only then."""
 
 import os
+import re
+import textwrap
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from imagekit.command import run
 from tests.cli.conftest import SCRIPT
+from tests.conftest import ROOT
 
 MAKEFILE = """\
 all: app.ebs site.xen.raw
@@ -92,3 +95,15 @@ def test_a_build_that_fails_leaves_nothing_that_make_takes_for_made(farm: Farm) 
     env = {"PATH": f"{SCRIPT.parent}:{os.environ['PATH']}", "IMAGEKIT_CACHE_DIR": str(farm.folder / "cache")}
     assert run("make", "-C", farm.folder, env=env, ok=(2,)).status == 2
     assert not (farm.folder / "site.xen.raw").exists()
+
+
+def test_the_examples_of_the_pages(farm: Farm) -> None:
+    """As they stand there: a bare `make` makes app.ebs."""
+    for page in ("README.md", "docs/how-to/makefile.md"):
+        text = (ROOT / page).read_text()
+        block = re.search(r"(?:^(?:    .*)?\n)*^    %\.ebs: .*\n(?:^(?:    .*)?\n)*", text, re.MULTILINE)
+        assert block is not None
+        (farm.folder / "Makefile").write_text(textwrap.dedent(block[0]))
+        (farm.folder / "app.ebs").unlink(missing_ok=True)
+        assert farm.make() == {"app.ebs"}
+        assert (farm.folder / "app.ebs").exists()

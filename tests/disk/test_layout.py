@@ -48,6 +48,15 @@ def test_a_spot_fits_or_is_refused(
         assert spot.size == filesystem
 
 
+def test_what_an_mbr_cannot_count() -> None:
+    most = 2 << 40
+    assert lay_out("mbr", most - MIB, disk=None, filesystem=None, unit=MIB).disk == most
+    with pytest.raises(BuildError, match="an MBR holds 2 TiB at most, and the disk has 2097153 MiB") as caught:
+        lay_out("mbr", most, disk=None, filesystem=None, unit=MIB)
+    assert "gpt" in caught.value.hint
+    assert lay_out("gpt", most, disk=None, filesystem=None, unit=MIB).size == most
+
+
 @pytest.mark.parametrize("layout, disk", [("plain", 10 * MIB - 1), ("mbr", 11 * MIB - 1), ("gpt", 12 * MIB - 1)])
 def test_one_byte_too_few(layout: Layout, disk: int) -> None:
     assert lay_out(layout, 10 * MIB, disk=disk + 1, filesystem=None, unit=MIB).size == 10 * MIB

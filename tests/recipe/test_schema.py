@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from imagekit.recipe import MIB, Recipe, schema
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
-VALIDATOR = jsonschema.Draft202012Validator(schema())
+VALIDATOR = jsonschema.Draft202012Validator(schema(), format_checker=jsonschema.FormatChecker(["ipv4", "ipv6"]))
 
 
 def test_the_shipped_schema_is_that_of_the_models() -> None:
@@ -96,6 +96,26 @@ WORDS = st.sampled_from(
         "direct",
     ]
 )
+DEVICES = st.sampled_from(
+    [
+        "00:16:3e:12:34:56",
+        "01:16:3e:12:34:56",
+        "00:16:3e:12:34",
+        "192.0.2.7",
+        "192.0.2.7/24",
+        "192.0.2.256",
+        "fe80::1",
+        "fe80::1%eth0",
+        "xenbr0",
+        "ovsbr0.3:5",
+        "vif-bridge",
+        "/etc/xen/scripts/vif-bridge",
+        "xvda",
+        "xvdb1",
+        "xvda0",
+        "sda",
+    ]
+)
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 512, 513, 1024, 2048, 4096, 8192, True, False, 1.5])
 SCALARS = st.one_of(SIZES, TEXTS, PATHS, WORDS, NUMBERS)
 TABLES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
@@ -107,9 +127,9 @@ TABLES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "label": TEXTS,
         "block_size": NUMBERS,
     },
-    "disk": {"layout": WORDS, "size": SIZES, "path": TEXTS},
-    "vif": {"bridge": TEXTS, "mac": TEXTS, "ip": TEXTS, "script": TEXTS},
-    "extra_disk": {"path": TEXTS, "vdev": TEXTS, "access": WORDS, "format": WORDS},
+    "disk": {"layout": WORDS, "size": SIZES, "path": PATHS},
+    "vif": {"bridge": TEXTS | DEVICES, "mac": TEXTS | DEVICES, "ip": TEXTS | DEVICES, "script": TEXTS | DEVICES},
+    "extra_disk": {"path": PATHS, "vdev": TEXTS | DEVICES, "access": WORDS, "format": WORDS},
     "xen": {"loader": WORDS, "kernel_path": TEXTS},
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from imagekit.artifact import Artifact
 from imagekit.errors import KernelError, RecipeError
+from imagekit.recipe import parse_size
 from tests.conftest import Make
 
 GIB = 1 << 30
@@ -75,11 +76,28 @@ def test_no_other_size(make: Make, kernels: Path, tmp_path: Path, size: object) 
     assert not (tmp_path / "out").exists()
 
 
-def test_what_a_wrong_size_is_told(make: Make, kernels: Path) -> None:
+@pytest.mark.parametrize(
+    "size, more, hint",
+    [
+        ("1536MiB", {}, "2GiB"),
+        ("512MiB", {}, "1GiB"),
+        (0, {}, "1GiB"),
+        ("65537GiB", {}, "65536GiB"),
+        ("512MiB", {"filesystem.size": "2GiB"}, "2GiB"),
+        ("512MiB", {"filesystem.size": "2GiB", "disk.layout": "mbr"}, "3GiB"),
+    ],
+)
+def test_what_a_wrong_size_is_told(
+    make: Make, kernels: Path, size: object, more: dict[str, object], hint: str
+) -> None:
+    settings = {"disk.size": size, **more}
+    kernel = kernels / "hello.xen"
     with pytest.raises(RecipeError, match="whole number of GiB, 65536 at most") as caught:
-        make(kernels / "hello.xen", target="ebs", settings={"disk.size": "1536MiB"})
-    assert "1610612736" in caught.value.details
-    assert '"1GiB"' in caught.value.hint
+        make(kernel, target="ebs", settings=settings)
+    assert str(parse_size(size)) in caught.value.details
+    assert caught.value.hint == f'disk.size = "{hint}", or "auto"'
+    if hint != "65536GiB":  # which few file systems here can hold
+        make(kernel, target="ebs", settings={**settings, "disk.size": hint})
 
 
 @pytest.mark.parametrize("kind", ["fat16", "fat32"])

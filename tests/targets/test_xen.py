@@ -105,7 +105,7 @@ def test_of_two_refusals_the_telling_one(make: Make, kernels: Path) -> None:
 
 def test_where_the_host_keeps_it(make: Make, kernels: Path) -> None:
     assert xl(one(make(kernels / "hello.xen")))["disk"] == [
-        "format=raw, vdev=xvda, access=rw, target=/var/lib/xen/images/hello.raw"
+        "format=raw, vdev=xvda, access=rw, target=/var/lib/xen/images/hello.xen.raw"
     ]
     artifact = one(make(kernels / "hello.xen", settings={"disk.path": "/dev/vg/hello"}))
     assert xl(artifact)["disk"][0].endswith("target=/dev/vg/hello")

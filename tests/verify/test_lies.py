@@ -173,7 +173,7 @@ def test_no_file_system(artifact: Built) -> None:
         ("boot.guest", "pvh", "hello.xen.raw.cfg: the type is 'pv'"),
         ("boot.memory", 65 * MIB, "hello.xen.raw.cfg: the memory in MiB is '64'"),
         ("boot.vcpus", 2, "hello.xen.raw.cfg: the vcpus is '1'"),
-        ("boot.path", "/srv/x.raw", "hello.xen.raw.cfg: the disk is '/var/lib/xen/images/hello.raw'"),
+        ("boot.path", "/srv/x.raw", "hello.xen.raw.cfg: the disk is '/var/lib/xen/images/hello.xen.raw'"),
         ("image", "other", "hello.xen.raw.cfg: the name is 'hello'"),
         ("companions", {}, "the sidecar names no .cfg"),
         ("digest", "00" * 32, "not the file that its sidecar describes"),
@@ -259,7 +259,7 @@ def test_a_missing_companion(artifact: Built) -> None:
         (".xml", "<vcpu>1</vcpu>", "<cpus>1</cpus>", "is no domain by libvirt's schema"),
         (".xml", ">64<", ">65<", "the memory in MiB is '65'"),
         (".xml", "MiB", "KiB", "the memory in MiB is ''"),
-        (".xml", "hello.raw", "other.raw", "the disk is '/var/lib/xen/images/other.raw'"),
+        (".xml", "hello.xen.raw", "other.raw", "the disk is '/var/lib/xen/images/other.raw'"),
         (".xml", "<!--", "<!DOCTYPE domain [<!ENTITY a 'b'>]>\n<!--", "a document type of its own"),
     ],
 )

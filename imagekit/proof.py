@@ -1,0 +1,97 @@
+"""The record of a proof: one boot of one image, on one lab. Kept below the state folder, never in the cache.
+
+proofs/<key>.json     key = SHA-256 of the disk's digest, the way of booting, its loader and the lab
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from imagekit.plan import Json
+
+SCHEMA = "imagekit.proof/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A verdict and all that it depends on.
+
+    `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `loader` names the boot
+    loader and its version, `lab` is the lab's digest, `versions` those of its parts. `seconds` maps stages to
+    their times, `memory` is the most that QEMU took, in bytes. `warnings` are verdicts that do not fail it.
+    """
+
+    image: str
+    target: str
+    disk: str
+    kernel: str
+    way: str
+    loader: str
+    lab: str
+    versions: Mapping[str, str]
+    booted: bool
+    verdict: str
+    why: str
+    expected: Mapping[str, Json]
+    seconds: Mapping[str, float]
+    memory: int
+    started: str
+    console: str
+    said: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the record is found by."""
+        return key(self.disk, self.way, self.loader, self.lab)
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the record as what `json.dumps` takes."""
+        return {"schema": SCHEMA, **asdict(self), "warnings": list(self.warnings)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Json]) -> "Proof":
+        """Return the proof that a record tells of; ValueError, KeyError or TypeError when it is none."""
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']!r}, not {SCHEMA!r}")
+        named = {item.name: content[item.name] for item in fields(cls)}
+        return cls(**{**named, "warnings": tuple(named["warnings"])})  # type: ignore[arg-type]
+
+
+def key(disk: str, way: str, loader: str, lab: str) -> str:
+    """Return the name of a record: 64 hex characters."""
+    return hashlib.sha256(f"{disk}\0{way}\0{loader}\0{lab}".encode()).hexdigest()
+
+
+def keep(proof: Proof, state: Path) -> Path:
+    """Write a record and return where it lies; a later proof of the same replaces it."""
+    folder = state / "proofs"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{proof.key}.json"
+    with NamedTemporaryFile("w", dir=folder, prefix=".new-", delete=False) as file:
+        try:
+            json.dump(proof.to_json(), file, indent=1, sort_keys=True)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def find(disk: str, way: str, state: Path) -> Proof | None:
+    """Return the newest good proof of a disk by a way, whichever lab it was made on, or None."""
+    found: list[Proof] = []
+    for path in (state / "proofs").glob("*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            proof = Proof.from_json(json.loads(path.read_bytes()))
+            if proof.booted and (proof.disk, proof.way, proof.key) == (disk, way, path.stem):
+                found.append(proof)
+    return max(found, key=lambda proof: proof.started, default=None)

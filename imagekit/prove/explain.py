@@ -1,0 +1,73 @@
+"""Why an image does not boot: what the loader said, and what in the image explains it."""
+
+import re
+from pathlib import Path
+
+from imagekit.errors import ImagekitError
+from imagekit.inspect import inspect
+from imagekit.kernel import Way
+from imagekit.prove.boot import Boot, Verdict
+
+_LOADERS = {
+    Way.PYGRUB_PV: "pygrub",
+    Way.PVH_PYGRUB: "pygrub",
+    Way.PV_GRUB: "Amazon PV-GRUB",
+    Way.MULTIBOOT: "GRUB PVH",
+}
+# What xl and its loaders say, and what it means; the first that fits.
+_WORDS = (
+    (r"no loader found|Invalid kernel", "Xen does not take this file for a kernel: damaged, or without Xen notes"),
+    (r"Unable to find partition containing kernel", "pygrub finds no menu that names a kernel"),
+    (r"PHYS32_ENTRY|Image is not capable of booting inside a HVM", "the kernel has no entry for PVH"),
+    (r"Unable to open .*kernel|[Ff]ile not found", "the kernel that the menu names is not on the disk"),
+    (r"memory|allocation", "the guest's memory is perhaps too small"),
+)  # fmt: skip
+_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()=>78].?)|[\x00-\x08\x0b-\x1f\x7f]")
+_LAST = 12
+_SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
+
+
+def explain(boot: Boot, image: Path, way: Way) -> str:
+    """Return, in lines, what the loader and the guest said last, and what in the image explains it."""
+    lines: list[str] = []
+    said = [line.strip() for line in plain(boot.said).splitlines() if line.strip() and _SCREEN not in line]
+    if boot.verdict is Verdict.REFUSED and said:
+        lines += ["xl and the boot loader said:", *(f"  {line}" for line in said[-_LAST:])]
+    console = [line.rstrip() for line in plain(boot.console.decode(errors="backslashreplace")).splitlines()]
+    console = [line for line in console if line.strip()]
+    lines += ["the console's last lines:", *(f"  {line}" for line in console[-_LAST:])] if console else []
+    if not console:
+        lines.append("the console is empty")
+    if reasons := _in_the_image(image, way) or _in_the_words(boot.said):
+        lines += ["in the image:", *(f"  {reason}" for reason in reasons)]
+    return "\n".join(lines)
+
+
+def plain(text: str) -> str:
+    """Return what a terminal would show, roughly: without control sequences."""
+    return _CONTROL.sub("", text)
+
+
+def _in_the_image(image: Path, way: Way) -> list[str]:
+    """Return what inspect has against the loader on this image."""
+    try:
+        report = inspect(image)
+    except ImagekitError as error:
+        return [error.brief]
+    if report.kind == "kernel":
+        ways = [known for kernel in report.kernels for known in kernel.ways if known.name == way.value]
+        return [known.why for known in ways if not known.boots]
+    verdicts = [verdict for verdict in report.verdicts if verdict.loader == _LOADERS.get(way)]
+    against = [why for verdict in verdicts if verdict.boots is not True for why in verdict.why]
+    wrong = {Way.PYGRUB_PV: Way.PYGRUB_PV, Way.PVH_PYGRUB: Way.PVH_PYGRUB}.get(way)
+    against += [
+        f"{kernel.path}: {known.why}"
+        for kernel in report.kernels
+        for known in kernel.ways
+        if wrong is not None and known.name == wrong.value and not known.boots
+    ]
+    return list(dict.fromkeys(against))
+
+
+def _in_the_words(said: str) -> list[str]:
+    return [meaning for pattern, meaning in _WORDS if re.search(pattern, said)][:1]

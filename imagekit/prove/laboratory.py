@@ -1,0 +1,187 @@
+"""The place where proofs are made: one lab in the cache, one proof at a time, and the record of each."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from imagekit import proof as records
+from imagekit.accelerator import against_kvm
+from imagekit.errors import ToolError, VerificationError
+from imagekit.kernel import Way
+from imagekit.proof import Proof
+from imagekit.prove.boot import Boot, Expected, boot, check
+from imagekit.prove.explain import explain, plain
+from imagekit.prove.job import Guest, Network, check_job
+from imagekit.prove.lab import Lab, load, prepare
+from imagekit.prove.machines import Machines
+from imagekit.prove.subject import Subject, disk
+
+_CONSOLE = 256 * 1024  # characters of a console that a record keeps
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_LOADERS: Mapping[Way, tuple[str, str]] = {
+    Way.PYGRUB_PV: ("pygrub", "xen-utils-4.17"),
+    Way.PVH_PYGRUB: ("pygrub", "xen-utils-4.17"),
+    Way.PV_GRUB: ("GRUB for PV, with menu.lst", "grub-xen-bin"),
+    Way.MULTIBOOT: ("GRUB for PVH", "grub-xen-host"),
+    Way.PV_DIRECT: ("xl", "xen-utils-4.17"),
+    Way.PVH: ("xl", "xen-utils-4.17"),
+}
+_CHAIN_LOADED = (
+    "GRUB 2 sets up a PV guest's page tables unlike xl and Amazon's PV-GRUB, and kernels of the Mini-OS era crash "
+    "under it; pygrub boots the same image"
+)
+
+
+class Laboratory:
+    """Makes proofs. `cache` and `state` are folders; `note` is told what takes its time."""
+
+    def __init__(
+        self,
+        cache: Path,
+        state: Path,
+        *,
+        note: Callable[[str], None] = lambda _: None,
+        accelerator: str = "auto",
+        cold: bool = False,
+    ) -> None:
+        self.folder = cache.absolute() / "lab"
+        self.state = state
+        self._note = note
+        self._asked = accelerator
+        self._cold = cold
+
+    def prepare(self, debs: Path | None = None) -> Lab:
+        """Make the lab, or look whether its packages have changed, and save a machine of it."""
+        with self._alone():
+            lab = prepare(self.folder / "dom0", debs=debs, say=self._note)
+            machines = self._machines(lab)
+            if not machines.saved.exists():
+                self._note("booting Xen and dom0 once, and saving the machine")
+                machines.save()
+            return lab
+
+    def prove(
+        self, subject: Subject, expected: Expected, *, network: Network | None = None, timeout: float = 60.0
+    ) -> Proof:
+        """Boot a subject, keep the record of it and return it; `timeout` is in seconds."""
+        with self._alone():
+            lab = self._lab()
+            machines = self._machines(lab)
+            seen = self._boot(machines, subject, expected, network, timeout)
+            warnings: tuple[str, ...] = ()
+            good = seen.verdict == "booted"
+            if not good and subject.way is Way.PV_GRUB:
+                second = self._boot(machines, subject, expected, network, timeout, by=Way.PYGRUB_PV)
+                if second.verdict == "booted" and _left_grub(seen):
+                    good, warnings = True, (f"pv-grub: {seen.verdict}, {seen.why}: {_CHAIN_LOADED}",)
+        proof = _recorded(subject, expected, lab, seen, booted=good, warnings=warnings)
+        records.keep(proof, self.state)
+        return proof
+
+    def check(self, cfg: bytes) -> str:
+        """Have xl read a configuration (`xl create -n`); VerificationError if it refuses, else what it says."""
+        with self._alone():
+            status, said = check(self._machines(self._lab()), check_job(cfg), self._note)
+        if status:
+            raise VerificationError("xl does not take the configuration", details=said)
+        return said
+
+    def _boot(
+        self,
+        machines: Machines,
+        subject: Subject,
+        expected: Expected,
+        network: Network | None,
+        timeout: float,
+        by: Way | None = None,
+    ) -> Boot:
+        with disk(subject, self.folder) as descriptor:
+            guest = Guest(
+                way=by or subject.way,
+                memory=subject.memory,
+                vcpus=subject.vcpus,
+                disk=descriptor is not None,
+                kernel=subject.kernel,
+                cmdline=subject.cmdline,
+                network=network,
+            )
+            return boot(machines, guest, descriptor, expected, timeout=timeout, cold=self._cold, note=self._note)
+
+    def _lab(self) -> Lab:
+        lab = load(self.folder / "dom0")
+        if lab is None:
+            self._note("the lab is made first; `imagekit prove --prepare` does it beforehand")
+            lab = prepare(self.folder / "dom0", say=self._note)
+        return lab
+
+    def _machines(self, lab: Lab) -> Machines:
+        return Machines(lab, self.folder, self._accelerator)
+
+    @cached_property
+    def _accelerator(self) -> str:
+        if self._asked == "auto":
+            return self._remembered()
+        if self._asked == "kvm" and (why := against_kvm()):
+            raise ToolError("KVM does not work here", details=why, hint="--accel tcg emulates")
+        return self._asked
+
+    def _remembered(self) -> str:
+        """Try KVM once for each start of this machine: the trial takes seconds."""
+        memory, running = self.folder / "accelerator", _BOOT_ID.read_text().strip()
+        told = memory.read_text().split() if memory.exists() else []
+        if told[:1] != [running] or told[1:] not in (["kvm"], ["tcg"]):
+            told = [running, "tcg" if against_kvm() else "kvm"]
+            memory.write_text(" ".join(told) + "\n")
+        return told[1]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock: two emulated machines at once take twice the time and twice the memory."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            self._note("another proof is under way: waiting for it")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _left_grub(seen: Boot) -> bool:
+    """Tell whether GRUB found and started the kernel: what comes after is its page tables, not the image."""
+    return b"Booting `" in seen.console
+
+
+def _recorded(
+    subject: Subject, expected: Expected, lab: Lab, seen: Boot, *, booted: bool, warnings: tuple[str, ...]
+) -> Proof:
+    name, package = _LOADERS[subject.way]
+    why = seen.why if booted else f"{seen.why}\n{explain(seen, subject.path, subject.way)}"
+    return Proof(
+        image=subject.name,
+        target=subject.target,
+        disk=subject.digest,
+        kernel=str(subject.claims.kernel.digest) if subject.claims else "",
+        way=subject.way.value,
+        loader=f"{name} {lab.versions.get(package, '')}".strip(),
+        lab=lab.digest,
+        versions=dict(lab.versions),
+        booted=booted,
+        verdict=seen.verdict.value,
+        why=why,
+        expected=asdict(expected),
+        seconds=dict(seen.seconds),
+        memory=seen.memory,
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        console=plain(seen.console.decode(errors="backslashreplace"))[-_CONSOLE:],
+        said=plain(seen.said)[-_CONSOLE:],
+        warnings=warnings,
+    )

@@ -1,0 +1,123 @@
+"""One QEMU machine: started, told by QMP, listened to, ended with us.
+
+Nothing of it is a file with a name: consoles and QMP are socket pairs, disks are descriptors that QEMU inherits.
+QMP: qemu/docs/interop/qmp-spec.txt.
+"""
+
+import json
+import selectors
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from imagekit.command import Running, running
+from imagekit.errors import ToolError
+
+_CONSOLES = 3
+_ANSWER = 60.0  # seconds that QEMU may take for an answer
+_CHUNK = 1 << 16
+_MOST = 4 << 20  # bytes of one console that are kept: a guest may print for ever
+
+
+@dataclass
+class Machine:
+    """A machine under way. `consoles` holds what its serial ports (COM1, COM2, COM3) have said so far."""
+
+    _program: Running
+    _monitor: socket.socket
+    _ports: Sequence[socket.socket]
+    consoles: tuple[bytearray, ...] = field(default_factory=lambda: tuple(bytearray() for _ in range(_CONSOLES)))
+    lost: list[int] = field(default_factory=lambda: [0] * _CONSOLES)
+    _unread: bytes = b""
+
+    def tell(self, command: str, **arguments: object) -> Mapping[str, object]:
+        """Give QEMU a QMP command and return its answer; ToolError when it refuses, or has ended."""
+        named = {name.replace("_", "-"): value for name, value in arguments.items()}
+        self._monitor.sendall(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
+        return self._answer(command)
+
+    def hand_over(self, name: str, descriptor: int) -> None:
+        """Give QEMU a descriptor, under a name, for a later command."""
+        asked = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode() + b"\n"
+        socket.send_fds(self._monitor, [asked], [descriptor])
+        self._answer("getfd")
+
+    def plug(self, slot: int, number: int, serial: str) -> None:
+        """Plug descriptor set `number` into PCI slot `slot` as a disk; what is written to it is thrown away."""
+        drive = f"file=/dev/fdset/{number},format=raw,if=none,id=d{slot},snapshot=on"
+        said = self.tell("human-monitor-command", command_line=f"drive_add 0 {drive}").get("return")
+        if said not in {"", "OK\r\n"}:
+            raise ToolError("QEMU does not take the disk", details=str(said).strip())
+        self.tell("device_add", driver="virtio-blk-pci", drive=f"d{slot}", addr=hex(slot), serial=serial)
+
+    def listen(self, seconds: float) -> bool:
+        """Take in what the consoles say for at most so long; False once QEMU has ended and all is read."""
+        with selectors.DefaultSelector() as selector:
+            for number, port in enumerate(self._ports):
+                selector.register(port, selectors.EVENT_READ, number)
+            heard = selector.select(seconds)
+        closed = 0
+        for key, _ in heard:
+            data = key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
+            closed += not data
+            self._take(key.data, data)
+        return closed < len(self._ports)
+
+    def peak(self) -> int:
+        """The most memory that it took so far, in bytes."""
+        return self._program.peak()
+
+    def _take(self, number: int, data: bytes) -> None:
+        console = self.consoles[number]
+        console += data
+        if len(console) > _MOST:
+            self.lost[number] += len(console) - _MOST
+            del console[:-_MOST]
+
+    def _answer(self, command: str) -> Mapping[str, object]:
+        until = time.monotonic() + _ANSWER
+        while True:
+            while b"\n" not in self._unread:
+                self._monitor.settimeout(max(0.01, until - time.monotonic()))
+                try:
+                    data = self._monitor.recv(_CHUNK)
+                except TimeoutError:
+                    raise ToolError(f"QEMU does not answer {command!r}") from None
+                if not data:
+                    raise ToolError("QEMU ended", details=self._program.complaint())
+                self._unread += data
+            line, self._unread = self._unread.split(b"\n", 1)
+            answer = json.loads(line)
+            if "error" in answer:
+                raise ToolError(f"QEMU refuses {command!r}", details=answer["error"]["desc"])
+            if "return" in answer or "QMP" in answer:
+                return dict(answer)
+
+
+@contextmanager
+def started(arguments: Sequence[str], disks: Mapping[int, int], others: Sequence[int] = ()) -> Iterator[Machine]:
+    """Start a machine, with each of `disks` (set number -> descriptor) ready to be plugged in, and others open."""
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(1 + _CONSOLES)]
+        for ours, theirs in pairs:
+            stack.callback(ours.close)
+            stack.callback(theirs.close)
+        monitor, *ports = pairs
+        wires = [
+            *("-chardev", f"socket,id=monitor,fd={monitor[1].fileno()}", "-mon", "chardev=monitor,mode=control"),
+            *(word for number, descriptor in disks.items()
+              for word in ("-add-fd", f"fd={descriptor},set={number}")),
+        ]  # fmt: skip
+        for number, (_, theirs) in enumerate(ports):
+            wires += ["-chardev", f"socket,id=com{number}", "-serial", f"chardev:com{number}"]
+            wires[-3] += f",fd={theirs.fileno()}"
+        inherited = [*disks.values(), *others, *(theirs.fileno() for _, theirs in pairs)]
+        program = stack.enter_context(running("qemu-system-x86_64", *arguments, *wires, descriptors=inherited))
+        for _, theirs in pairs:
+            theirs.close()
+        machine = Machine(program, monitor[0], [ours for ours, _ in ports])
+        machine._answer("greeting")  # noqa: SLF001 -- the greeting comes unasked
+        machine.tell("qmp_capabilities")
+        yield machine

@@ -1,0 +1,134 @@
+"""What is booted: an artifact's disk by its own bytes, and its own way of booting."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from imagekit import verify
+from imagekit.artifact import Sidecar, sidecar_path
+from imagekit.errors import KernelError, UsageError, VerificationError
+from imagekit.kernel import Kind, Way, read_kernel
+from imagekit.prove.job import DIRECT
+from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
+from imagekit.verify import Claims
+
+_MIB = 1 << 20
+_DEFAULT = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A disk or a kernel to boot: `memory` in bytes; `digest` is that of the bytes that are booted."""
+
+    path: Path
+    name: str
+    target: str
+    way: Way
+    memory: int
+    vcpus: int
+    digest: str
+    claims: Claims | None
+    disk: bool = True
+    kernel: bytes = b""
+    cmdline: str = ""
+
+
+def subject(path: Path, *, target: str | None, way: Way | None, memory: int | None) -> Subject:
+    """Return what a path, and what was asked for, come to.
+
+    UsageError for what cannot be booted as asked; VerificationError (exit 6) for a file that is not what its
+    sidecar says.
+    """
+    if way is None and target is None and not sidecar_path(path).exists():
+        raise UsageError(
+            f"{path} has no sidecar beside it, so how it is booted is not known",
+            hint=f"--by {', '.join(way.value for way in Way)}",
+        )
+    if not path.is_file():
+        raise UsageError(f"{path} is not there, or is no file")
+    sidecar = Sidecar.read(path)
+    claims = None if sidecar is None else Claims.of(sidecar)
+    digest = digest_file(path)
+    if claims is not None and claims.digest != digest:
+        raise VerificationError(
+            f"{path} is not what its sidecar says",
+            details=f"its digest is {digest}\nin the sidecar: {claims.digest}",
+            hint="build it again, or prove it alone, with --by",
+        )
+    found = Subject(
+        path=path,
+        name=claims.image if claims else path.name,
+        target=target or (claims.target if claims else ""),
+        way=way or _own_way(claims, target),
+        memory=memory or (claims.boot.memory if claims else _DEFAULT),
+        vcpus=claims.boot.vcpus if claims else 1,
+        digest=digest,
+        claims=claims,
+    )
+    return _with_kernel(found) if found.way in DIRECT else found
+
+
+def _own_way(claims: Claims | None, target: str | None) -> Way:
+    if claims is not None and target in {None, claims.target}:
+        return claims.boot.way
+    return Way.PV_GRUB if target == "ebs" else Way.PYGRUB_PV
+
+
+def _with_kernel(found: Subject) -> Subject:
+    """Read the kernel of a direct boot: the file itself, the artifact's companion, or what pygrub takes."""
+    claims = found.claims
+    if claims is None and _is_kernel(found.path):
+        return replace(found, disk=False, kernel=found.path.read_bytes())
+    if claims is None or ".xen" not in claims.companions:
+        kernel, cmdline = verify.kernel_of(found.path)
+        return replace(found, kernel=kernel, cmdline=cmdline)
+    beside = found.path.with_name(found.path.name + ".xen")
+    if not beside.exists() or digest_file(beside) != claims.companions[".xen"]:
+        raise VerificationError(f"{beside} is not what the sidecar says")
+    return replace(found, kernel=beside.read_bytes(), cmdline=claims.boot.cmdline)
+
+
+def _is_kernel(path: Path) -> bool:
+    try:
+        return read_kernel(path).kind is not Kind.NONE
+    except KernelError:
+        return False
+
+
+@contextmanager
+def disk(found: Subject, scratch: Path) -> Iterator[int | None]:
+    """Lend a descriptor of the disk as the cloud will have it; None where the kernel boots without one.
+
+    A block list is put together again, from the blocks that it names and no others.
+    """
+    if found.claims is not None and found.claims.blocks is not None:
+        with TemporaryFile(dir=scratch) as file:
+            _put_together(found.path, found.claims.blocks, file.fileno())
+            with _reading(f"/proc/self/fd/{file.fileno()}") as descriptor:
+                yield descriptor
+    elif not found.disk:
+        yield None
+    else:
+        with _reading(found.path) as descriptor:
+            yield descriptor
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _put_together(source: Path, listed: BlockMap, target: int) -> None:
+    os.ftruncate(target, listed.length)
+    with source.open("rb") as file:
+        for index, _ in listed.blocks:
+            os.pwrite(target, os.pread(file.fileno(), BLOCK, index * BLOCK), index * BLOCK)
+    if map_blocks(Path(f"/proc/self/fd/{target}")) != listed:
+        raise VerificationError(f"{source} changed while it was read")

@@ -1,0 +1,33 @@
+"""The files that a recipe names: they are there, or it is told where they are named."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from imagekit.errors import RecipeError
+from imagekit.recipe.models import Image
+
+
+def check_sources(images: Sequence[Image], path: Path | None) -> None:
+    """RecipeError, with file, line and key, for a file that is not there; without a recipe, for the kernel's."""
+    for number, image in enumerate(images):
+        for keys, source in _named(image):
+            try:
+                source.stat()
+            except OSError as error:
+                from imagekit.recipe.explain import place  # noqa: PLC0415 -- a parser that only errors need
+
+                where = place(path, ("image", number, *keys), keys)
+                asked = path is None and keys == ("kernel",)  # as an argument, which is no key
+                raise RecipeError(
+                    f"{source} cannot be read" if asked else f"{where}: {source} cannot be read",
+                    details=str(error.strerror),
+                ) from error
+
+
+def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
+    if image.kernel:
+        yield ("kernel",), image.kernel
+    if image.ramdisk:
+        yield ("ramdisk",), image.ramdisk
+    for number, item in enumerate(image.root.files):
+        yield ("root", "files", number, "from"), item.source
