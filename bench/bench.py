@@ -116,6 +116,61 @@ class Bench:
         taken = (self.work / "s.raw").stat().st_blocks * 512
         yield "  its size on disk", "imagekit", Figures(0, 0, taken), ""
 
+    def prove(self) -> Iterator[Row]:
+        """From command to verdict, on a lab that is prepared; then on a cold one, and the preparing itself."""
+        cache = Path(self.environment["IMAGEKIT_CACHE_DIR"])
+        self.environment["IMAGEKIT_STATE_DIR"] = str(self.work / "state")
+        yield from self._compared(
+            "prove --prepare, from nothing",
+            {
+                "imagekit": (
+                    [IMAGEKIT, "prove", "-q", "--prepare"],
+                    lambda: shutil.rmtree(cache, ignore_errors=True),
+                )
+            },
+            at_most=75,
+            runs=2,
+        )
+        taken = sum(path.stat().st_blocks * 512 for path in cache.rglob("*") if path.is_file())
+        yield (
+            "  the lab's size on disk",
+            "imagekit",
+            Figures(0, 0, taken),
+            f"at most 400 MiB: {_verdict(taken <= 400 * MIB)}",
+        )
+        for name, (argv, at_most) in self._proofs().items():
+            prove = [IMAGEKIT, "prove", "-q", "--expect", "from imagekit", *argv]
+            runs = 3 if "cold" in name else self.runs
+            yield from self._compared(
+                f"prove, {name}", {"imagekit": (prove, _nothing)}, at_most=at_most, memory=650 * MIB, runs=runs
+            )
+
+    def _proofs(self) -> dict[str, tuple[list[str], float]]:
+        pvh = KERNEL.with_name("hello-pvh.xen")
+        images = {"pv.raw": (KERNEL, "xen"), "v.ebs": (KERNEL, "ebs"), "pvh.raw": (pvh, "xen")}
+        paths = {name: str(self.work / name) for name in images}
+        for name, (kernel, target) in images.items():
+            argv = [IMAGEKIT, "build", "-q", str(kernel), "-t", target, "-o", paths[name]]
+            subprocess.run(argv, env=self.environment, check=True, capture_output=True)
+        return {
+            "PV, direct": ([str(KERNEL), "--by", "pv"], 2.5),
+            "PV GRUB": ([paths["v.ebs"]], 3.2),
+            "pygrub": ([paths["pv.raw"]], 5.0),
+            "PVH, direct": ([str(pvh), "--by", "pvh"], 3.5),
+            "PVH, pygrub": ([paths["pvh.raw"]], 5.0),
+            "PVH, GRUB": ([self._multiboot_disk(pvh), "--by", "multiboot"], 4.5),
+            "PV, direct, a cold lab": ([str(KERNEL), "--by", "pv", "--cold"], 15.0),
+        }
+
+    def _multiboot_disk(self, kernel: Path) -> str:
+        tree, disk = self.work / "multiboot", self.work / "multiboot.img"
+        (tree / "boot" / "grub").mkdir(parents=True, exist_ok=True)
+        shutil.copy(kernel, tree / "boot" / "app.xen")
+        (tree / "boot" / "grub" / "grub.cfg").write_text("multiboot /boot/app.xen\nboot\n")
+        make = [str(shutil.which("mke2fs")), "-q", "-F", "-t", "ext2", "-d", str(tree), str(disk), "8M"]
+        subprocess.run(make, check=True)
+        return str(disk)
+
     def _compared(
         self,
         name: str,
@@ -124,9 +179,11 @@ class Bench:
         at_most: float | None = None,
         ratio: float | None = None,
         memory: int | None = None,
+        runs: int | None = None,
     ) -> Iterator[Row]:
         slow = ratio is not None or "disk-image-create" in commands or "virt-make-fs" in commands
-        figures = rounds(commands, self.environment, max(2, self.runs // 2) if slow else self.runs)
+        count = runs or (max(2, self.runs // 2) if slow else self.runs)
+        figures = rounds(commands, self.environment, count)
         ours = figures["imagekit"]
         for peer, taken in figures.items():
             if peer == "imagekit":
@@ -241,7 +298,7 @@ def _amount(number: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse")
+    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")

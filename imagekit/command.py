@@ -44,6 +44,8 @@ PACKAGES: Mapping[str, str] = {
     "chromium": "chromium",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
 }
 
 _children: set["subprocess.Popen[bytes]"] = set()

@@ -16,8 +16,10 @@ from platformdirs import user_cache_path
 from imagekit import command
 from imagekit.accelerator import against_kvm
 from imagekit.errors import ToolError
+from imagekit.prove.lab import load
 
 _PYTHON = (3, 11)
+_XEN = "xen-hypervisor-4.17-amd64"
 _XLUTIL = "libxlutil.so.4.17"
 
 # program -> what it is for; those of every build first
@@ -34,7 +36,9 @@ _PROGRAMS: Mapping[str, str] = {
     "blkid": "verify: reads UUIDs and labels",
     "virt-xml-validate": "verify: libvirt's schema",
     "guestfish": "verify --guestfs: mounts an image in a real Linux",
-    "qemu-system-x86_64": "verify --guestfs: the machine that it runs in",
+    "qemu-system-x86_64": "prove, verify --guestfs: the machine that they run in",
+    "apt-get": "prove --prepare: fetches Xen and dom0",
+    "dpkg-deb": "prove --prepare: unpacks them",
 }
 _NEEDED = {"mke2fs", "debugfs"}
 _EXTRAS: Mapping[str, str] = {"": "every command", "disk": "builds: partition tables"}
@@ -64,6 +68,7 @@ def examine(cache: Path | None = None) -> list[Finding]:
         *map(_program, _PROGRAMS),
         _xlutil(),
         _kvm(),
+        _lab(cache or user_cache_path("imagekit")),
         _cache(cache or user_cache_path("imagekit")),
     ]
 
@@ -123,6 +128,14 @@ def _kvm() -> Finding:
     why_not = against_kvm()
     purpose = "prove, verify --guestfs: full speed; QEMU emulates (TCG) without it"
     return Finding("KVM", "not used" if why_not else "works", purpose, why_not, needed=False, ok=not why_not)
+
+
+def _lab(cache: Path) -> Finding:
+    lab = load(cache / "lab" / "dom0")
+    seen = f"Xen {lab.versions.get(_XEN, '?')}" if lab else ""
+    return Finding(
+        "lab", seen, "prove: a Xen and a dom0", "imagekit prove --prepare", needed=False, ok=lab is not None
+    )
 
 
 def _cache(folder: Path) -> Finding:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +78,7 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
     """Boot what has no proof yet."""
     from imagekit import proof  # noqa: PLC0415
     from imagekit.artifact import Sidecar  # noqa: PLC0415
-    from imagekit.cli.prove import Wish, expected_of, prove_one, report  # noqa: PLC0415
+    from imagekit.cli.prove import Wish, expected_of, network_of, prove_one, report  # noqa: PLC0415
     from imagekit.prove import Laboratory  # noqa: PLC0415
 
     laboratory = Laboratory(cache_dir(), state_dir(), note=(lambda _: None) if quiet else tell)
@@ -87,7 +86,7 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
     for artifact in artifacts:
         sidecar, image = Sidecar.read(artifact.path), prepared.images[artifact.image]
         known = sidecar and proof.find(artifact.digest, str(sidecar.boot["way"]), state_dir())
-        if known and known.expected == asdict(expected_of(image)):
+        if known and known.expected == expected_of(image).told(network_of(image)):
             if not quiet:
                 tell(f"{artifact.path}: proven before, {known.started}: {known.why}")
         else:

@@ -140,7 +140,7 @@ def prove_one(
     expected, network, timeout = wish.expected, wish.network, wish.timeout
     if image is not None:
         expected = expected or expected_of(image)
-        network = network or _network(image.prove.network, image.prove.get, image.prove.expect_body or None)
+        network = network or network_of(image)
         timeout = timeout or image.prove.timeout
     found = subject(path, target=target, way=Way(wish.by) if wish.by else None, memory=wish.memory)
     return laboratory.prove(found, expected or Expected(), network=network, timeout=timeout or 60.0)
@@ -151,6 +151,11 @@ def expected_of(image: "Image") -> "Expected":
     from imagekit.prove import Expected  # noqa: PLC0415
 
     return Expected(image.prove.expect, image.prove.power_off, image.prove.expect_body)
+
+
+def network_of(image: "Image") -> "Network | None":
+    """Return the network that an image's recipe gives it; UsageError for what is none."""
+    return _network(image.prove.network, image.prove.get, image.prove.expect_body or None)
 
 
 def report(

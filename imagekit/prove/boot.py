@@ -5,13 +5,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from imagekit.errors import ToolError
 from imagekit.kernel import Way
+from imagekit.plan import Json
 from imagekit.prove.answer import Answer, read_answer
-from imagekit.prove.job import GRUBS, PYGRUBS, Guest, job
+from imagekit.prove.job import GRUBS, PYGRUBS, Guest, Network, job
 from imagekit.prove.machine import Machine
 from imagekit.prove.machines import Machines
 
@@ -48,6 +49,10 @@ class Expected:
     text: str = ""
     off: bool = False
     body: str = ""
+
+    def told(self, network: Network | None) -> dict[str, Json]:
+        """Return it for the record."""
+        return {**asdict(self), "url": network.url.geturl() if network else ""}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from imagekit import proof as records
 from imagekit.accelerator import against_kvm
 from imagekit.errors import ToolError, VerificationError
 from imagekit.kernel import Way
+from imagekit.plan import Json
 from imagekit.proof import Proof
 from imagekit.prove.boot import Boot, Expected, boot, check
 from imagekit.prove.explain import explain, plain
@@ -79,7 +79,7 @@ class Laboratory:
                 second = self._boot(machines, subject, expected, network, timeout, by=Way.PYGRUB_PV)
                 if second.verdict == "booted" and _left_grub(seen):
                     good, warnings = True, (f"pv-grub: {seen.verdict}, {seen.why}: {_CHAIN_LOADED}",)
-        proof = _recorded(subject, expected, lab, seen, booted=good, warnings=warnings)
+        proof = _recorded(subject, expected.told(network), lab, seen, booted=good, warnings=warnings)
         records.keep(proof, self.state)
         return proof
 
@@ -161,7 +161,13 @@ def _left_grub(seen: Boot) -> bool:
 
 
 def _recorded(
-    subject: Subject, expected: Expected, lab: Lab, seen: Boot, *, booted: bool, warnings: tuple[str, ...]
+    subject: Subject,
+    expected: Mapping[str, Json],
+    lab: Lab,
+    seen: Boot,
+    *,
+    booted: bool,
+    warnings: tuple[str, ...],
 ) -> Proof:
     name, package = _LOADERS[subject.way]
     why = seen.why if booted else f"{seen.why}\n{explain(seen, subject.path, subject.way)}"
@@ -177,7 +183,7 @@ def _recorded(
         booted=booted,
         verdict=seen.verdict.value,
         why=why,
-        expected=asdict(expected),
+        expected=expected,
         seconds=dict(seen.seconds),
         memory=seen.memory,
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

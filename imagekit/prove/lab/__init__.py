@@ -2,7 +2,7 @@
 
 from imagekit.prove.lab.arguments import DOM0_ARGUMENTS, DOM0_MEMORY, XEN_ARGUMENTS
 from imagekit.prove.lab.names import PACKAGES
-from imagekit.prove.lab.prepare import prepare
+from imagekit.prove.lab.preparation import prepare
 from imagekit.prove.lab.stored import Lab, load
 
 __all__ = ["DOM0_ARGUMENTS", "DOM0_MEMORY", "PACKAGES", "XEN_ARGUMENTS", "Lab", "load", "prepare"]

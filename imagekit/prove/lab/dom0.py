@@ -25,7 +25,6 @@ _SCRIPTS = {
     "pygrub-server": "usr/lib/lab/pygrub-server",
     "fetch": "usr/lib/lab/fetch",
 }
-_TEXTS = {"xl.conf": "etc/xen/xl.conf", "sample.cfg": "usr/lib/lab/sample.cfg"}
 
 
 def dom0(unpacked: Path, version: str, loaders: Path) -> Tree:
@@ -81,7 +80,6 @@ def _own(tree: Tree, loaders: Path) -> None:
     tree.file("etc/group", b"root:x:0:\n")
     for name, place in _SCRIPTS.items():
         tree.file(place, data(name), executable=True)
-    for name, place in _TEXTS.items():
-        tree.file(place, data(name))
+    tree.file("etc/xen/xl.conf", data("xl.conf"))
     for name in ("pv-grub.bin", "pvh-grub.bin"):
         tree.file(f"usr/lib/lab/{name}", (loaders / name).read_bytes())

@@ -58,14 +58,16 @@ def read_record(folder: Path) -> Record | None:
 
 def _is_sound(record: Record) -> bool:
     """Tell whether what was read has the types that a Record says."""
-    told: tuple[object, ...] = (record.versions, record.sizes, record.digests)
-    maps = [part for part in told if isinstance(part, dict)]
     return (
-        len(maps) == len(told)
-        and isinstance(record.key, str)
-        and all(isinstance(value, str) for part in (maps[0], maps[2]) for value in part.values())
+        _maps(record.versions, str)
+        and _maps(record.sizes, int)
+        and _maps(record.digests, str)
         and set(record.sizes) == set(record.digests) == set(FILES)
     )
+
+
+def _maps(told: object, to: type) -> bool:
+    return isinstance(told, dict) and all(isinstance(value, to) for value in told.values())
 
 
 def is_lab(folder: Path) -> bool:
