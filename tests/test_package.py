@@ -32,7 +32,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     pages = {f"imagekit/inspect/{path.name}" for path in (ROOT / "imagekit" / "inspect").glob("page.*")}
     package = {name for name in names if not name.startswith("imagekit-0.1.0.")}
-    assert package == sources | data | pages
+    dom0 = {str(path.relative_to(ROOT)) for path in (ROOT / "imagekit" / "prove" / "lab" / "dom0").iterdir()}
+    assert package == sources | data | pages | dom0
     assert "imagekit-0.1.0.data/data/share/man/man1/imagekit.1" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

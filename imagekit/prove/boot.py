@@ -36,6 +36,8 @@ class Verdict(StrEnum):
     CRASHED = "crashed"
     REFUSED = "not started"
     HUNG = "time ran out"
+    AGAINST_RULES = "not by Amazon's rules"
+    """GRUB 2 booted it as a PV guest, and Amazon's PV-GRUB would not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,12 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     return "\n".join(lines)
 
 
+def against_amazon(image: Path) -> tuple[str, ...]:
+    """Return why Amazon's PV-GRUB would not boot a disk that GRUB 2 boots: where it looks, and what it reads."""
+    (verdict,) = (verdict for verdict in inspect(image).verdicts if verdict.loader == _LOADERS[Way.PV_GRUB])
+    return () if verdict.boots is not False else verdict.why
+
+
 def plain(text: str) -> str:
     """Return what a terminal would show, roughly: without control sequences."""
     return _CONTROL.sub("", text)

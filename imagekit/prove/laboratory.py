@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from imagekit.errors import ToolError, VerificationError
 from imagekit.kernel import Way
 from imagekit.plan import Json
 from imagekit.proof import Proof
-from imagekit.prove.boot import Boot, Expected, boot, check
-from imagekit.prove.explain import explain, plain
+from imagekit.prove.boot import Boot, Expected, Verdict, boot, check
+from imagekit.prove.explain import against_amazon, explain, plain
 from imagekit.prove.job import Guest, Network, check_job
 from imagekit.prove.lab import Lab, load, prepare
 from imagekit.prove.machines import Machines
@@ -74,11 +75,14 @@ class Laboratory:
             machines = self._machines(lab)
             seen = self._boot(machines, subject, expected, network, timeout)
             warnings: tuple[str, ...] = ()
-            good = seen.verdict == "booted"
-            if not good and subject.way is Way.PV_GRUB:
-                second = self._boot(machines, subject, expected, network, timeout, by=Way.PYGRUB_PV)
-                if second.verdict == "booted" and _left_grub(seen):
-                    good, warnings = True, (f"pv-grub: {seen.verdict}, {seen.why}: {_CHAIN_LOADED}",)
+            if subject.way is Way.PV_GRUB:
+                if seen.verdict is Verdict.BOOTED:
+                    seen = _by_amazons_rules(seen, subject.path)
+                elif _left_grub(seen):
+                    second = self._boot(machines, subject, expected, network, timeout, by=Way.PYGRUB_PV)
+                    if second.verdict is Verdict.BOOTED:
+                        warnings = (f"pv-grub: {seen.verdict}, {seen.why}: {_CHAIN_LOADED}",)
+        good = seen.verdict is Verdict.BOOTED or bool(warnings)
         proof = _recorded(subject, expected.told(network), lab, seen, booted=good, warnings=warnings)
         records.keep(proof, self.state)
         return proof
@@ -153,6 +157,14 @@ class Laboratory:
             yield
         finally:
             lock.release()
+
+
+def _by_amazons_rules(seen: Boot, image: Path) -> Boot:
+    reasons = against_amazon(image)
+    if not reasons:
+        return seen
+    why = f"GRUB 2 boots it, and Amazon's PV-GRUB would not: {'; '.join(reasons)}"
+    return replace(seen, verdict=Verdict.AGAINST_RULES, why=why)
 
 
 def _left_grub(seen: Boot) -> bool:

@@ -97,14 +97,14 @@ class Xen(Model):
 
 
 class Prove(Model):
-    """What `imagekit prove` and `build --prove` want to see when the image boots. Nothing said: a clean power-off."""
+    """What `imagekit prove` and `build --prove` want to see at boot. Nothing said: a clean power-off."""
 
     expect: str = Field(default="", max_length=4096, description="What the guest says on its console.")
     power_off: bool = Field(default=False, description="It powers off cleanly after that.")
     timeout: int = Field(default=60, ge=1, le=86400, description="Seconds.")
     network: str | None = Field(
         default=None,
-        description="dom0's address on a link to the guest: 10.0.0.1/24. By DHCP it gets the next one.",
+        description="dom0's address, such as 10.0.0.1/24. DHCP offers the guest the next one.",
     )
     get: str | None = Field(default=None, description="A URL of the guest that has to answer.")
     expect_body: str = Field(default="", description="What is in the answer.")
