@@ -46,6 +46,8 @@ PACKAGES: Mapping[str, str] = {
     "setpriv": "util-linux",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "dpkg": "dpkg",
+    "apt-cache": "apt",
 }
 
 _children: set["subprocess.Popen[bytes]"] = set()

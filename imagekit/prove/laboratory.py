@@ -182,7 +182,8 @@ def _recorded(
     warnings: tuple[str, ...],
 ) -> Proof:
     name, package = _LOADERS[subject.way]
-    why = seen.why if booted else f"{seen.why}\n{explain(seen, subject.path, subject.way)}"
+    explained = not booted and seen.verdict is not Verdict.AGAINST_RULES
+    why = seen.why if not explained else f"{seen.why}\n{explain(seen, subject.path, subject.way)}"
     return Proof(
         image=subject.name,
         target=subject.target,

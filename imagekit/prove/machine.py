@@ -16,6 +16,9 @@ from imagekit.command import Running, running
 from imagekit.errors import ToolError
 
 _CONSOLES = 3
+# Xen keeps the interrupt that COM3 shares with COM1: it gets one of its own.
+_COM3 = "isa-serial,iobase=0x3e8,irq=5,index=2,chardev=com2"
+_SERIAL = (("-serial", "chardev:com0"), ("-serial", "chardev:com1"), ("-device", _COM3))
 _ANSWER = 60.0  # seconds that QEMU may take for an answer
 _CHUNK = 1 << 16
 _MOST = 4 << 20  # bytes of one console that are kept: a guest may print for ever
@@ -111,8 +114,7 @@ def started(arguments: Sequence[str], disks: Mapping[int, int], others: Sequence
               for word in ("-add-fd", f"fd={descriptor},set={number}")),
         ]  # fmt: skip
         for number, (_, theirs) in enumerate(ports):
-            wires += ["-chardev", f"socket,id=com{number}", "-serial", f"chardev:com{number}"]
-            wires[-3] += f",fd={theirs.fileno()}"
+            wires += ["-chardev", f"socket,id=com{number},fd={theirs.fileno()}", *_SERIAL[number]]
         inherited = [*disks.values(), *others, *(theirs.fileno() for _, theirs in pairs)]
         program = stack.enter_context(running("qemu-system-x86_64", *arguments, *wires, descriptors=inherited))
         for _, theirs in pairs:
