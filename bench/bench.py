@@ -166,7 +166,7 @@ class Bench:
         tree, disk = self.work / "multiboot", self.work / "multiboot.img"
         (tree / "boot" / "grub").mkdir(parents=True, exist_ok=True)
         shutil.copy(kernel, tree / "boot" / "app.xen")
-        (tree / "boot" / "grub" / "grub.cfg").write_text("multiboot /boot/app.xen\nboot\n")
+        (tree / "boot" / "grub" / "grub.cfg").write_text(_MULTIBOOT)
         make = [str(shutil.which("mke2fs")), "-q", "-F", "-t", "ext2", "-d", str(tree), str(disk), "8M"]
         subprocess.run(make, check=True)
         return str(disk)
@@ -253,6 +253,7 @@ class Bench:
         return clean
 
 
+_MULTIBOOT = "set timeout=0\nmenuentry bench {\nmultiboot /boot/app.xen\n}\n"
 _SMALL_SHELL = """
 truncate -s 2M "$2/p.raw"
 mke2fs -q -F -t ext2 -b 1024 -d "$1" "$2/p.raw"

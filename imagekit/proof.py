@@ -22,8 +22,9 @@ class Proof:
     """A verdict and all that it depends on.
 
     `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `loader` names the boot
-    loader and its version, `lab` is the lab's digest, `versions` those of its parts. `seconds` maps stages to
-    their times, `memory` is the most that QEMU took, in bytes. `warnings` are verdicts that do not fail it.
+    loader and its version, `lab` is the digest of the lab, `parts` maps its files (Xen, dom0, loaders) to their
+    SHA-256, `versions` its Debian packages to theirs. `seconds` maps stages to their times, `memory` is the most that
+    QEMU took, in bytes. `warnings` are verdicts that do not fail it.
     """
 
     image: str
@@ -33,6 +34,7 @@ class Proof:
     way: str
     loader: str
     lab: str
+    parts: Mapping[str, str]
     versions: Mapping[str, str]
     booted: bool
     verdict: str
@@ -60,7 +62,18 @@ class Proof:
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, not {SCHEMA!r}")
         named = {item.name: content[item.name] for item in fields(cls)}
+        for name, value in named.items():
+            if not isinstance(value, _KINDS.get(name, str)):
+                raise TypeError(f"{name} is {value!r:.60}")
         return cls(**{**named, "warnings": tuple(named["warnings"])})  # type: ignore[arg-type]
+
+
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("parts", "versions", "expected", "seconds"), dict),
+    "booted": bool,
+    "memory": int,
+    "warnings": list,
+}  # the others are str
 
 
 def key(disk: str, way: str, loader: str, lab: str) -> str:
@@ -90,7 +103,7 @@ def find(disk: str, way: str, state: Path) -> Proof | None:
     """Return the newest good proof of a disk by a way, whichever lab it was made on, or None."""
     found: list[Proof] = []
     for path in (state / "proofs").glob("*.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             proof = Proof.from_json(json.loads(path.read_bytes()))
             if proof.booted and (proof.disk, proof.way, proof.key) == (disk, way, path.stem):
                 found.append(proof)

@@ -9,7 +9,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from imagekit import __version__
-from imagekit.cli import build, cache, doctor, inspect, plan, prove, schema, targets, verify
+from imagekit.cli import (
+    build,
+    bundle,
+    cache,
+    doctor,
+    inspect,
+    keys,
+    plan,
+    prove,
+    schema,
+    targets,
+    unbundle,
+    verify,
+)
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
 from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
@@ -28,10 +41,13 @@ app.command("plan")(plan.plan)
 app.command("prove")(prove.prove)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
+app.command("bundle")(bundle.bundle)
+app.command("unbundle")(unbundle.unbundle)
 app.command("targets")(targets.targets)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.add_typer(cache.app, name="cache")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(wanted: bool) -> None:

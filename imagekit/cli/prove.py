@@ -255,7 +255,7 @@ def _built(path: Path, targets: list[str] | None, memory: str | None) -> "Iterat
 
 
 def _network(address: str | None, url: str | None, body: str | None) -> "Network | None":
-    from ipaddress import IPv4Interface  # noqa: PLC0415
+    from ipaddress import IPv4Address, IPv4Interface  # noqa: PLC0415
     from urllib.parse import urlsplit  # noqa: PLC0415
 
     from imagekit.prove import Network  # noqa: PLC0415
@@ -267,9 +267,10 @@ def _network(address: str | None, url: str | None, body: str | None) -> "Network
     try:
         interface, parts = IPv4Interface(address), urlsplit(url)
         port = parts.port
+        IPv4Address(parts.hostname or "")  # dom0 resolves no names
     except ValueError as error:
         raise UsageError(f"{address} {url}: no network and no URL", details=str(error)) from None
-    if parts.scheme != "http" or not parts.hostname or port == 0:
+    if parts.scheme != "http" or port == 0 or "@" in parts.netloc:
         raise UsageError(f"{url} cannot be fetched", hint="http://10.0.0.2/: plain HTTP, and an address")
     return Network(interface, parts)
 

@@ -36,8 +36,10 @@ def read_answer(data: bytes) -> Answer:
     response = http.client.HTTPResponse(cast("http.client.socket", _Wire(data)))  # type: ignore[name-defined]
     try:
         response.begin()
-        return Answer(response.status, response.read(_MOST))
+        body = response.read(_MOST)
+        whole = not response.length or len(body) == _MOST
+        return Answer(response.status if whole else 0, body)
     except http.client.IncompleteRead as error:
-        return Answer(0, error.partial)
+        return Answer(0, error.partial[:_MOST])
     except (http.client.HTTPException, ValueError, OSError):
         return Answer(0, data[:_MOST])

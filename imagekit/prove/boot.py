@@ -20,11 +20,10 @@ _DISK, _JOB = 4, 5  # PCI slots, and numbers of descriptor sets
 _ENDED = re.compile(rb"^LAB: ended (\d+)\s*$", re.MULTILINE)
 _FAILED = re.compile(rb"^LAB: failed (.*?)\s*$", re.MULTILINE)
 _REASON = re.compile(r"has shut down, reason code (\d+)")
-_BOOTING = re.compile(rb"Booting `[^\r\n]*'[\r\n]+")  # GRUB's last words, grub-core/normal/menu.c
+# GRUB's last words (grub-core/normal/menu.c), unless it complains after them: it names the kernel's file then.
+_BOOTING = re.compile(rb"Booting `[^\r\n]*'[\r\n]++(?!error: )")
 _LOST = (b"Panic on CPU", b"Dom0 crashed", b"FATAL: Could not bind")
-_CLEAN = {
-    0
-}  # SHUTDOWN_poweroff; 1 is a reboot, 2 a suspend, 3 a crash, 4 the watchdog (xen/include/public/sched.h)
+_CLEAN = {0}
 _STAGES = (b"LAB: job", b"LAB: xl", b"LAB: pygrub\r", b"LAB: pygrub-ended", b"LAB: ended")
 
 
@@ -91,13 +90,13 @@ class _Watch:
             name = mark.decode().removeprefix("LAB: ").strip()
             if name not in self.times and mark in control:
                 self.times[name] = now
-        if self.own is None:
+        if self.own is None or not self.machine.lost[1]:
             self.own = self._after_the_loader()
         if self.console():
             self.times.setdefault("console", now)
 
     def console(self) -> bytes:
-        """Return what the guest itself said: the loaders' menus, which name it, are on the same console before."""
+        """Return what the guest itself said: GRUB's menu and complaints, which name it, are before that."""
         if self.own is None:
             return b""
         return bytes(self.machine.consoles[1][max(0, self.own - self.machine.lost[1]) :])
@@ -109,11 +108,14 @@ class _Watch:
             raise ToolError("the lab failed", details=failed[1].decode(errors="backslashreplace"))
         if any(mark in control for mark in _LOST):
             raise ToolError("the lab failed", details=self.said()[-1500:])
+        ended = _ENDED.search(control)
+        if ended and self.own is None:
+            self.own = 0  # GRUB started it from no menu: nothing named it before
         wants_end = self.expected.off or not (self.expected.text or self.guest.network)
         seen = self._text_is_there() and self._answer_is_there()
         if seen and not wants_end:
             return Verdict.BOOTED, self._proven()
-        if ended := _ENDED.search(control):
+        if ended:
             return self._at_the_end(int(ended[1]), seen=seen)
         return None
 
@@ -127,7 +129,7 @@ class _Watch:
         """Return what xl and the loader on dom0 said."""
         lines = self.machine.consoles[0].decode(errors="backslashreplace").splitlines()
         kept = (line.rstrip() for line in lines if line.startswith(("XL: ", "LOADER: ", "(XEN) ")))
-        return "\n".join(line.split(": ", 1)[-1] for line in kept)
+        return "\n".join(line.removeprefix("XL: ").removeprefix("LOADER: ") for line in kept)
 
     def _at_the_end(self, status: int, *, seen: bool) -> tuple[Verdict, str]:
         if status:
@@ -143,13 +145,8 @@ class _Watch:
 
     def _after_the_loader(self) -> int | None:
         """Return where the guest's own words begin, None while that is open."""
-        console = self.machine.consoles[1]
-        if self.guest.way in PYGRUBS:
-            return len(console) if "pygrub-ended" in self.times else None
-        if self.guest.way in GRUBS:
-            found = _BOOTING.search(console)
-            return found.end() if found else None
-        return 0
+        # pygrub's screen is on a terminal of its own, which xl logs.
+        return left_grub(self.machine.consoles[1]) if self.guest.way in GRUBS else 0
 
     def _text_is_there(self) -> bool:
         console = self.console()
@@ -214,6 +211,12 @@ def boot(
                 machine.peak(),
                 watch.answer(),
             )
+
+
+def left_grub(console: bytes | bytearray) -> int | None:
+    """Return where a console goes on after GRUB has started a kernel; None when it has not."""
+    found = _BOOTING.search(console)
+    return found.end() if found else None
 
 
 def check(machines: Machines, paper: bytes, note: Callable[[str], None], timeout: float = 60.0) -> tuple[int, str]:

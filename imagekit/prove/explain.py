@@ -22,7 +22,7 @@ _WORDS = (
     (r"Unable to open .*kernel|[Ff]ile not found", "the kernel that the menu names is not on the disk"),
     (r"memory|allocation", "the guest's memory is perhaps too small"),
 )  # fmt: skip
-_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()=>78].?)|[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()].|[=>78])|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LAST = 12
 _SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
 

@@ -15,7 +15,7 @@ from imagekit.errors import ToolError, VerificationError
 from imagekit.kernel import Way
 from imagekit.plan import Json
 from imagekit.proof import Proof
-from imagekit.prove.boot import Boot, Expected, Verdict, boot, check
+from imagekit.prove.boot import Boot, Expected, Verdict, boot, check, left_grub
 from imagekit.prove.explain import against_amazon, explain, plain
 from imagekit.prove.job import Guest, Network, check_job
 from imagekit.prove.lab import Lab, load, prepare
@@ -169,7 +169,7 @@ def _by_amazons_rules(seen: Boot, image: Path) -> Boot:
 
 def _left_grub(seen: Boot) -> bool:
     """Tell whether GRUB found and started the kernel: what comes after is its page tables, not the image."""
-    return b"Booting `" in seen.console
+    return left_grub(seen.console) is not None
 
 
 def _recorded(
@@ -192,6 +192,7 @@ def _recorded(
         way=subject.way.value,
         loader=f"{name} {lab.versions.get(package, '')}".strip(),
         lab=lab.digest,
+        parts=dict(lab.digests),
         versions=dict(lab.versions),
         booted=booted,
         verdict=seen.verdict.value,

@@ -21,6 +21,7 @@ from imagekit.prove.lab import DOM0_ARGUMENTS, DOM0_MEMORY, XEN_ARGUMENTS, Lab
 from imagekit.prove.machine import Machine, started
 
 _MIB = 1 << 20
+_LEAST = 64  # MiB of room for guests
 _XEN = 112  # MiB that Xen, QEMU's BIOS and the frame tables take
 SMALL = 336 * _MIB
 """Bytes of the largest guest that the saved machine has room for."""
@@ -53,8 +54,7 @@ class Machines:
     ) -> Iterator[Machine]:
         """Lend a machine whose dom0 waits for a job, with room for a guest of `memory` bytes."""
         if cold or memory > SMALL:
-            room = max(memory, SMALL) // _MIB
-            with self._booted(disks, room) as machine:
+            with self._booted(disks, max(memory // _MIB, _LEAST)) as machine:
                 yield machine
             return
         try:
@@ -136,6 +136,11 @@ class Machines:
 
     @contextmanager
     def _booted(self, disks: Mapping[int, int], room: int) -> Iterator[Machine]:
+        if damaged := self.lab.damage():
+            raise ToolError(
+                f"{self.lab.folder / damaged} is damaged",
+                hint=f"remove {self.lab.folder}: the next proof makes the lab again",
+            )
         with started(self._arguments(room), disks) as machine:
             until = time.monotonic() + _BOOT
             while _READY not in machine.consoles[0]:
