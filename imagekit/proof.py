@@ -23,8 +23,8 @@ class Proof:
 
     `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `loader` names the boot
     loader and its version, `lab` is the digest of the lab, `parts` maps its files (Xen, dom0, loaders) to their
-    SHA-256, `versions` its Debian packages to theirs. `seconds` maps stages to their times, `memory` is the most that
-    QEMU took, in bytes. `warnings` are verdicts that do not fail it.
+    SHA-256, `versions` its Debian packages to theirs. `seconds` maps stages to their times, `memory` is the most
+    that QEMU took, in bytes. `warnings` are verdicts that do not fail it.
     """
 
     image: str
