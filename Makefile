@@ -1,7 +1,8 @@
 # make demo    set everything up, build the sample kernels and images of them
+# make prove   set everything up, boot every kind of image on a real Xen in QEMU, and write docs/explanation/boots.md
 # make test    set everything up, run the linters and the tests
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint bench lock docs kernels clean
+.PHONY: setup demo prove test lint bench lock docs kernels clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNELS := build/kernels
@@ -15,6 +16,9 @@ kernels:
 
 demo: setup kernels
 	@tools/demo
+
+prove: setup kernels
+	@tools/prove --write
 
 test: setup kernels lint
 	pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=95

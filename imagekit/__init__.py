@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagekit.version import __version__
+
 if TYPE_CHECKING:
     from imagekit.artifact import Artifact
     from imagekit.events import Listener
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "make"]
 
 

@@ -202,3 +202,62 @@ def test_programs_at_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == [b"%d\n" % number for number in range(8)]
+
+
+def test_a_program_that_runs_beside_us_ends_with_its_with() -> None:
+    with command.running("sleep", "60") as beside:
+        pid = beside._child.pid  # noqa: SLF001 -- nobody else needs to know it
+        assert beside.alive()
+        assert until(lambda: beside.peak() > 100_000)
+    assert not alive(pid)
+    assert (beside.alive(), beside.peak()) == (False, 0)
+
+
+def test_what_it_said_is_asked_at_its_end() -> None:
+    with command.running("sh", "-c", "echo the reason >&2; printf '\\377' >&2; sleep 60 & wait") as beside:
+        time.sleep(0.2)
+        assert beside.complaint() == "the reason\n\\xff"
+        assert not beside.alive()
+
+
+def test_its_own_children_end_too(tmp_path: Path) -> None:
+    with command.running(
+        "sh", "-c", f"sleep 60 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait"
+    ):
+        assert until((tmp_path / "pid").exists)
+        child = int((tmp_path / "pid").read_text())
+    assert until(lambda: not alive(child))
+
+
+def test_it_has_the_descriptors_that_it_was_given() -> None:
+    read, write = os.pipe()
+    with open(read, "rb") as reader:
+        with command.running("sh", "-c", f"echo through >/proc/self/fd/{write}; sleep 60", descriptors=[write]):
+            assert reader.readline() == b"through\n"
+        os.close(write)
+        assert reader.read() == b""
+
+
+def test_what_cannot_run_beside_us() -> None:
+    with pytest.raises(ToolError, match="imagekit-none is not installed"), command.running("imagekit-none"):
+        pytest.fail("it runs")
+
+
+HOLDER = """
+import time
+from imagekit import command
+with command.running("sleep", "60") as beside:
+    print(beside._child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_runs_beside_us_does_not_outlive_a_kill() -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        pid = int(holder.stdout.readline())
+        # Before that it is setpriv, which may not have asked for its end yet.
+        assert until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
+        holder.kill()
+        holder.wait()
+        assert until(lambda: not alive(pid))

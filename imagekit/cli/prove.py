@@ -94,10 +94,10 @@ def prove(
     if packages:
         _list_packages()
         return
-    if not (paths or prepare):
-        raise UsageError("nothing to prove", hint="imagekit prove app.ebs, or --prepare")
     if debs is not None and not prepare:
         raise UsageError("--from says where the lab's packages lie", hint="it goes with --prepare")
+    if not (paths or prepare):
+        raise UsageError("nothing to prove", hint="imagekit prove app.ebs, or --prepare")
     laboratory = Laboratory(
         cache_dir(), state_dir(), note=_silent if quiet else tell, accelerator=accel.value, cold=cold
     )

@@ -23,6 +23,7 @@ _WORDS = (
     (r"memory|allocation", "the guest's memory is perhaps too small"),
 )  # fmt: skip
 _CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()].|[=>78])|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_FAULT = re.compile(r"#[A-Z]{2}(?![A-Z])|[Uu]nhandled|crashed on cpu")  # Xen on a guest that it ends
 _LAST = 12
 _SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
 
@@ -33,6 +34,9 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     said = [line.strip() for line in plain(boot.said).splitlines() if line.strip() and _SCREEN not in line]
     if boot.verdict is Verdict.REFUSED and said:
         lines += ["xl and the boot loader said:", *(f"  {line}" for line in said[-_LAST:])]
+    faults = [line for line in said if _FAULT.search(line)]
+    if boot.verdict is Verdict.CRASHED and faults:
+        lines += ["Xen said:", *(f"  {line}" for line in faults[:_LAST])]
     console = [line.rstrip() for line in plain(boot.console.decode(errors="backslashreplace")).splitlines()]
     console = [line for line in console if line.strip()]
     lines += ["the console's last lines:", *(f"  {line}" for line in console[-_LAST:])] if console else []

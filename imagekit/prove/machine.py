@@ -9,7 +9,7 @@ import selectors
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from imagekit.command import Running, running
@@ -38,13 +38,15 @@ class Machine:
     def tell(self, command: str, **arguments: object) -> Mapping[str, object]:
         """Give QEMU a QMP command and return its answer; ToolError when it refuses, or has ended."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self._monitor.sendall(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
+        with suppress(ConnectionError):  # it has ended: its last words come next
+            self._monitor.sendall(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
         return self._answer(command)
 
     def hand_over(self, name: str, descriptor: int) -> None:
         """Give QEMU a descriptor, under a name, for a later command."""
         asked = json.dumps({"execute": "getfd", "arguments": {"fdname": name}}).encode() + b"\n"
-        socket.send_fds(self._monitor, [asked], [descriptor])
+        with suppress(ConnectionError):
+            socket.send_fds(self._monitor, [asked], [descriptor])
         self._answer("getfd")
 
     def plug(self, slot: int, number: int, serial: str) -> None:
@@ -63,7 +65,7 @@ class Machine:
             heard = selector.select(seconds)
         closed = 0
         for key, _ in heard:
-            data = key.fileobj.recv(_CHUNK)  # type: ignore[union-attr]
+            data = _received(key.fileobj)  # type: ignore[arg-type]
             closed += not data
             self._take(key.data, data)
         return closed < len(self._ports)
@@ -85,7 +87,7 @@ class Machine:
             while b"\n" not in self._unread:
                 self._monitor.settimeout(max(0.01, until - time.monotonic()))
                 try:
-                    data = self._monitor.recv(_CHUNK)
+                    data = _received(self._monitor)
                 except TimeoutError:
                     raise ToolError(f"QEMU does not answer {command!r}") from None
                 if not data:
@@ -97,6 +99,14 @@ class Machine:
                 raise ToolError(f"QEMU refuses {command!r}", details=answer["error"]["desc"])
             if "return" in answer or "QMP" in answer:
                 return dict(answer)
+
+
+def _received(wire: socket.socket) -> bytes:
+    """Return what came, b"" at the end: which is a reset where QEMU left something of ours unread."""
+    try:
+        return wire.recv(_CHUNK)
+    except ConnectionError:
+        return b""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
@@ -107,20 +107,21 @@ class Machines:
             self.save()
         descriptor = os.open(self.saved, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with ThreadPoolExecutor(1) as pool:
+            with ThreadPoolExecutor(1) as pool, ExitStack() as stack:
                 sound = pool.submit(self._is_sound, descriptor)
-                incoming = ("-incoming", f"fd:{descriptor}")
-                with started((*self._arguments(SMALL // _MIB), *incoming), disks, (descriptor,)) as machine:
-                    try:
-                        _wait(
-                            machine, "query-status", {"paused", "postmigrate", "running"}, {"inmigrate"}, _RESTORE
-                        )
-                    except ToolError as error:
-                        raise DamagedError(error.brief) from error
-                    if not sound.result():
-                        raise DamagedError("its bytes have changed")
-                    machine.tell("cont")
-                    yield machine
+                arguments = (*self._arguments(SMALL // _MIB), "-incoming", f"fd:{descriptor}")
+                try:
+                    machine = stack.enter_context(started(arguments, disks, (descriptor,)))
+                    good, passing = {"paused", "postmigrate", "running"}, {"inmigrate"}
+                    _wait(machine, "query-status", good, passing, _RESTORE)
+                except ToolError as error:
+                    if not error.brief.startswith("QEMU"):
+                        raise  # it never started
+                    raise DamagedError(error.brief) from error
+                if not sound.result():
+                    raise DamagedError("its bytes have changed")
+                machine.tell("cont")
+                yield machine
         finally:
             os.close(descriptor)
 

@@ -1,0 +1,104 @@
+"""Why it does not boot: words of xl and pygrub, what inspect finds in real images, nothing a terminal obeys."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagekit.kernel import Way
+from imagekit.prove.boot import Boot, Verdict
+from imagekit.prove.explain import against_amazon, explain, plain
+from tests.conftest import Make
+
+
+def ended(said: str = "", console: bytes = b"", verdict: Verdict = Verdict.REFUSED) -> Boot:
+    return Boot(verdict, "why", console, said, {}, 0)
+
+
+@pytest.fixture
+def good(make: Make, kernels: Path) -> Path:
+    """Return an image that inspect has nothing against."""
+    return make(kernels / "hello.xen", target="xen")[0].path
+
+
+@pytest.mark.parametrize(
+    "said, meaning",
+    [
+        ("xc: xc_dom_find_loader: no loader found: Invalid kernel", "does not take this file for a kernel"),
+        ("RuntimeError: Unable to find partition containing kernel", "pygrub finds no menu that names a kernel"),
+        ("xc: Image is not capable of booting inside a HVM container", "has no entry for PVH"),
+        ("Unable to open /boot/kernel", "is not on the disk"),
+        ("xc: error: panic: xc_dom_alloc: memory allocation failed", "memory is perhaps too small"),
+    ],
+)
+def test_words_have_a_meaning(said: str, meaning: str, good: Path) -> None:
+    lines = explain(ended(said), good, Way.PYGRUB_PV).splitlines()
+    assert lines[:2] == ["xl and the boot loader said:", f"  {said}"]
+    assert lines[2:4] == ["the console is empty", "in the image:"]
+    assert meaning in lines[4]
+    assert len(lines) == 5
+
+
+def test_words_without_a_meaning_stand_for_themselves(good: Path) -> None:
+    told = explain(ended("something new"), good, Way.PYGRUB_PV)
+    assert told == "xl and the boot loader said:\n  something new\nthe console is empty"
+
+
+def test_only_the_last_lines_are_told_and_never_a_screen(good: Path) -> None:
+    said = "\n".join(["    pyGRUB  version 0.7   lqqqqk  hello", *(f"line {number}" for number in range(30))])
+    console = b"".join(b"console %d\r\n\r\n" % number for number in range(30))
+    told = explain(ended(said, console), good, Way.PYGRUB_PV)
+    assert "pyGRUB" not in told
+    lines = [line for line in told.splitlines() if line.startswith("  line")]
+    assert lines == [f"  line {number}" for number in range(18, 30)]
+    assert told.splitlines()[-12:] == [f"  console {number}" for number in range(18, 30)]
+
+
+def test_what_xl_said_is_not_told_when_it_started_the_guest(good: Path) -> None:
+    told = explain(ended("Parsing config", b"panic: no disk\n", Verdict.CRASHED), good, Way.PYGRUB_PV)
+    assert told == "the console's last lines:\n  panic: no disk"
+
+
+def test_the_kernel_in_the_image_explains_it(make: Make, kernels: Path) -> None:
+    image = make(kernels / "hello-pvh.xen", target="xen")[0].path
+    told = explain(ended("no loader found"), image, Way.PYGRUB_PV)
+    assert told.endswith("in the image:\n  /boot/hello-pvh.xen: it has no entry for PV, only for PVH")
+
+
+def test_the_kernel_alone_explains_it(kernels: Path) -> None:
+    told = explain(ended(), kernels / "hello-pvh.xen", Way.PV_DIRECT)
+    assert "in the image:\n  it has no entry for PV" in told
+
+
+def test_a_disk_without_a_menu_explains_it(tmp_path: Path) -> None:
+    (tmp_path / "zero.raw").write_bytes(bytes(1 << 20))
+    told = explain(ended(), tmp_path / "zero.raw", Way.PYGRUB_PV)
+    assert "in the image:\n  " in told
+
+
+def test_an_image_that_is_gone_is_said_so(tmp_path: Path) -> None:
+    told = explain(ended(), tmp_path / "none.raw", Way.PYGRUB_PV)
+    assert str(tmp_path / "none.raw") in told.partition("in the image:")[2]
+
+
+def test_amazons_rules(make: Make, kernels: Path) -> None:
+    assert against_amazon(make(kernels / "hello.xen", target="ebs")[0].path) == ()
+    with_files = make(kernels / "hello.xen", target="xen", settings={"filesystem.type": "fat16"})[0].path
+    assert against_amazon(with_files)
+
+
+def test_a_terminal_would_show_the_same() -> None:
+    assert plain("\x1b[30m\x1b[47mWelcome\x1b[H\x1b[J\x1b[1;1H\n\r\x1b(B\x1b[?25l\x1b=x\ty\x07") == "Welcome\nx\ty"
+
+
+@given(st.text(st.characters(codec="utf-8", categories=("Cc", "Lu")) | st.sampled_from("\x1b[];m?(\x9b")))
+def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
+    assert {char for char in plain(text) if unicodedata.category(char) == "Cc"} <= {"\t", "\n"}
+
+
+@given(st.binary(max_size=300))
+def test_a_hostile_console_comes_out_tame(console: bytes) -> None:
+    told = plain(console.decode(errors="backslashreplace"))
+    assert not set(told) & {"\x1b", "\x9b", "\r", "\x08"}
