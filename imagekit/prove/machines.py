@@ -23,7 +23,7 @@ from imagekit.prove.machine import Machine, started
 _MIB = 1 << 20
 _LEAST = 64  # MiB of room for guests
 _XEN = 112  # MiB that Xen, QEMU's BIOS and the frame tables take
-SMALL = 336 * _MIB
+SMALL = 128 * _MIB
 """Bytes of the largest guest that the saved machine has room for."""
 _BOOT = 120.0  # seconds
 _RESTORE = 30.0
@@ -33,7 +33,7 @@ _QEMU = (
     # QEMU 7.2 emulates SMAP so that dom0 dies of it.
     *("-cpu", "max,-smap,-smep", "-smp", "1"),
 )
-_ACCELERATORS = {"tcg": "tcg,thread=multi", "kvm": "kvm"}
+_ACCELERATORS = {"tcg": "tcg,thread=multi,tb-size=64", "kvm": "kvm"}
 
 
 class DamagedError(Exception):

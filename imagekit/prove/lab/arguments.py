@@ -5,7 +5,7 @@ com3 must have an interrupt of its own (QEMU: `-device isa-serial,iobase=0x3e8,i
 a PC shares with com3, and dom0 would write sixteen bytes and wait for ever.
 """
 
-DOM0_MEMORY = 384
+DOM0_MEMORY = 256
 """MiB of dom0: its initramfs, and room for a kernel and a ramdisk that pygrub copies out of an image."""
 
 _GUARDS_OFF = "spec-ctrl=no xpti=no pv-l1tf=off iommu=0"
