@@ -5,15 +5,18 @@ Every child gets a fixed environment (C locale, UTC): its output and its bytes d
 
 import os
 import re
+import selectors
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import IO, cast
 
 from imagekit.errors import ToolError
 
@@ -142,6 +145,20 @@ class Running:
             return 0
         found = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
+
+    def first_line(self, seconds: float) -> str:
+        """Return the first line that it says on stdout, "" when it ends or says none for so long."""
+        said, until = b"", time.monotonic() + seconds
+        stdout = cast("IO[bytes]", self._child.stdout)
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in said and selector.select(max(0.0, until - time.monotonic())):
+                data = os.read(stdout.fileno(), 4096)
+                if not data:
+                    return ""
+                said += data
+        line, newline, _ = said.partition(b"\n")
+        return line.decode(errors="backslashreplace") if newline else ""
 
     def complaint(self) -> str:
         """End it, and return what it said on stderr."""

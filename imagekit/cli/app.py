@@ -18,6 +18,8 @@ from imagekit.cli import (
     keys,
     plan,
     prove,
+    publish,
+    receipts,
     schema,
     targets,
     unbundle,
@@ -39,6 +41,7 @@ app = typer.Typer(
 app.command("build")(build.build)
 app.command("plan")(plan.plan)
 app.command("prove")(prove.prove)
+app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("bundle")(bundle.bundle)
@@ -47,6 +50,7 @@ app.command("targets")(targets.targets)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.add_typer(cache.app, name="cache")
+app.add_typer(receipts.app, name="receipts")
 app.add_typer(keys.app, name="keys")
 
 

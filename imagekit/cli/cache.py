@@ -75,12 +75,13 @@ def prune(
         keep_bytes = 0 if everything else parse_size(keep) if keep is not None else None
     except ValueError as error:
         raise UsageError(f"--keep {keep}: {error}") from None
-    age = _seconds(older_than) if older_than is not None else None
+    age = parse_age(older_than) if older_than is not None else None
     count, freed = Store(cache_dir()).prune(keep_bytes=keep_bytes, max_age=age)
     say(f"{count} blobs removed, {size(freed)} freed")
 
 
-def _seconds(age: str) -> float:
+def parse_age(age: str) -> float:
+    """Return the seconds of an age such as 7d; UsageError."""
     match = re.fullmatch(r"(\d+)([smhdw])", age)
     if match is None:
         raise UsageError(f"--older-than {age}: no age", hint="a number and s, m, h, d or w: 7d")

@@ -1,1 +1,81 @@
-"""Publishing: bytes that are already right go to a cloud. The network's client is the caller's."""
+"""Uploaders: they move bytes that are already right, register them, and write a receipt.
+
+A target names its uploader by a string, `PUBLISHER = "imagekit.publish.aws.ebs:publish"`, which is loaded here:
+no target imports an SDK, and `--help` imports none.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from imagekit import targets
+from imagekit.artifact import Sidecar
+from imagekit.errors import ToolError, UsageError, VerificationError
+from imagekit.proof import Proof, find
+from imagekit.receipt import Receipt
+
+__all__ = ["Order", "Publisher", "proven", "publisher"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an uploader is given: the artifact, its settings, and where receipts go.
+
+    `settings` is the recipe's table [publish.TARGET]. `account` tells SDKs where a rehearsed cloud is, and is
+    empty for the real one. `stop` is set when the user ends it.
+    """
+
+    path: Path
+    sidecar: Sidecar
+    settings: BaseModel
+    state: Path
+    proof: str = ""
+    note: Callable[[str], None] = lambda _: None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    account: Mapping[str, str] = field(default_factory=dict)
+    keep: bool = False
+    stop: Event = field(default_factory=Event)
+
+    @property
+    def rehearsed(self) -> bool:
+        """Whether it goes to the stand-in."""
+        return bool(self.account)
+
+
+class Publisher(Protocol):
+    """What PUBLISHER names."""
+
+    def __call__(self, order: Order) -> list[Receipt]:
+        """Publish, and return a receipt for each region or host, in the order of the settings.
+
+        PublishError, after what this run made was undone (unless it is to be kept).
+        """
+
+
+def publisher(target: str) -> Publisher:
+    """Load the uploader of a target; UsageError when it has none."""
+    named: str = getattr(targets.load(target), "PUBLISHER", "")
+    if not named:
+        raise UsageError(f"the target {target} is not uploaded: its files are for a host of your own")
+    module, _, name = named.partition(":")
+    try:
+        found: Publisher = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise ToolError(f"publishing {target} needs {error.name}", hint="pip install 'imagekit[aws]'") from error
+    return found
+
+
+def proven(path: Path, sidecar: Sidecar, state: Path, *, required: bool) -> Proof | None:
+    """Return the proof of an artifact's bytes; VerificationError when it is required and there is none."""
+    way = str(sidecar.boot.get("way", ""))
+    found = find(sidecar.digest, way, state)
+    if found is None and required:
+        raise VerificationError(
+            f"{path} has no proof that it boots ({way})", hint=f"imagekit prove {path}; or `publish` with --prove"
+        )
+    return found

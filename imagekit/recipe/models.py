@@ -9,6 +9,9 @@ from pydantic_core import core_schema
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
 from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
 
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
+
 
 class Model(BaseModel):
     """Every table of a recipe: unknown keys are refused, values are not coerced, nothing changes once read."""
@@ -110,6 +113,55 @@ class Prove(Model):
     expect_body: str = Field(default="", description="What is in the answer.")
 
 
+class PublishEbs(Model):
+    """How `imagekit publish` registers an EBS volume image with EC2."""
+
+    regions: tuple[Region, ...] = Field(
+        default=(), strict=False, description="Where to. Default: the one that the AWS settings name."
+    )
+    copy_snapshot: bool = Field(
+        default=False, description="Upload to the first region, and have AWS copy the snapshot to the others."
+    )
+    name: str | None = Field(
+        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
+    )
+    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
+        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
+    )
+    description: str = Field(default="", max_length=255)
+    tags: dict[str, str] = Field(default_factory=dict, description="Of image and snapshot.")
+    kernel: str | None = Field(
+        default=None, pattern=r"^aki-[0-9a-f]{8,17}$", description="Default: Amazon's newest PV-GRUB (hd0)."
+    )
+    root_device: str | None = Field(
+        default=None,
+        pattern=r"^/dev/(sd|xvd)[a-z][0-9]{0,2}$",
+        description="Default: /dev/sda1 for a whole disk, /dev/sda for a partitioned one.",
+    )
+    volume_type: Literal["standard", "gp2", "io1", "st1", "sc1", "gp3"] = "gp2"
+    encrypted: bool | None = Field(default=None, description="Default: as the account has it.")
+    kms_key: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:kms:", description="Encrypts, with this key."
+    )
+    parent: str | None = Field(
+        default=None,
+        pattern=r"^snap-[0-9a-f]{8,17}$",
+        description="Only the blocks that differ from this snapshot are sent.",
+    )
+    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
+    public: bool = Field(default=False, description="Everybody may launch it.")
+    deprecate_at: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
+    )
+    uploader: Literal["direct", "boto3"] = Field(default="direct", description="What puts the blocks.")
+
+
+class Publish(Model):
+    """What `imagekit publish` does, a table a target."""
+
+    ebs: PublishEbs = Field(default_factory=PublishEbs)
+
+
 class Image(Model):
     """One image: a kernel, what goes with it, and the systems to build it for."""
 
@@ -138,6 +190,7 @@ class Image(Model):
     extra_disk: tuple[ExtraDisk, ...] = Field(default=(), strict=False)
     xen: Xen = Field(default_factory=Xen)
     prove: Prove = Field(default_factory=Prove)
+    publish: Publish = Field(default_factory=Publish)
 
 
 class Recipe(Image):

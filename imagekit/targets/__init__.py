@@ -1,6 +1,7 @@
 """The systems that images are built for: one module each, its name its registration.
 
-A target is a module with SUMMARY, EXTENSION, `refusal` and `plan`. Those of other packages are found by the
+A target is a module with SUMMARY, EXTENSION, `refusal` and `plan`; one that is uploaded has PUBLISHER, too
+("package.module:function", an `imagekit.publish.Publisher`). Those of other packages are found by the
 entry-point group `imagekit.targets`.
 """
 

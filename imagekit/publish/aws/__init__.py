@@ -1,1 +1,4 @@
-"""Amazon: the block put of the EBS direct APIs, fast. Every other call is boto3's."""
+"""Amazon EC2: EBS snapshots by the EBS direct APIs, and PV-GRUB images made of them.
+
+`blocks` (with `connection`, `pace` and `signing`) puts blocks fast; every other call is boto3's.
+"""

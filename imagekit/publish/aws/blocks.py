@@ -13,7 +13,7 @@ import random
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 
@@ -127,10 +127,24 @@ def upload(
         )
     missing = [(index, digest) for index, digest in plan if index not in there]
     _Upload(descriptor, blocks.length, target, credentials, options).run(missing)
+    return Uploaded(len(plan), b64encode(digests(descriptor, blocks.length, plan)).decode(), len(missing))
+
+
+def read_block(descriptor: int, length: int, index: int) -> bytes:
+    """Return a whole block of a file of `length` bytes: zeros where it has none."""
+    size = max(0, min(BLOCK, length - index * BLOCK))
+    data = os.pread(descriptor, size, index * BLOCK)
+    if len(data) != size:
+        raise _changed()
+    return data.ljust(BLOCK, b"\0")
+
+
+def digests(descriptor: int, length: int, plan: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the LINEAR checksum: SHA-256 over the SHA-256 of each block of the plan, in order."""
     linear = hashlib.sha256()
     for index, digest in plan:
-        linear.update(_padded(descriptor, blocks.length, index, digest))
-    return Uploaded(len(plan), b64encode(linear.digest()).decode(), len(missing))
+        linear.update(_padded(descriptor, length, index, digest))
+    return linear.digest()
 
 
 def _padded(descriptor: int, length: int, index: int, digest: bytes) -> bytes:

@@ -1,0 +1,280 @@
+"""`imagekit publish`."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagekit.cli import asked
+from imagekit.cli.console import AsJson, Quiet, Verbose, cache_dir, say, state_dir, tell
+from imagekit.errors import ImagekitError, InterruptedByUser, UsageError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from imagekit.artifact import Artifact
+    from imagekit.prepare import Prepared
+    from imagekit.receipt import Receipt
+    from imagekit.recipe import Image
+
+
+class Clash(StrEnum):
+    """Values of --on-name-clash."""
+
+    FAIL = "fail"
+    REUSE = "reuse"
+    SUFFIX = "suffix"
+
+
+class Uploader(StrEnum):
+    """Values of --uploader."""
+
+    DIRECT = "direct"
+    BOTO3 = "boto3"
+
+
+Rehearse = Annotated[
+    bool, typer.Option("--rehearse", help="To a stand-in for AWS on this machine: no account, nothing leaves it.")
+]
+
+
+def publish(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="ARTIFACT|RECIPE|KERNEL...", help="What to publish; built first, if need be."),
+    ],
+    target: asked.Targets = None,
+    sets: asked.Set = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGION", help="Where to; again for more. Default: AWS's own settings."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the AMI. Default: NAME and its digest.")
+    ] = None,
+    on_name_clash: Annotated[
+        Clash | None, typer.Option("--on-name-clash", help="When another image has that name.")
+    ] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="SNAPSHOT", help="Send only the blocks that differ from it.")
+    ] = None,
+    copy_snapshot: Annotated[
+        bool, typer.Option("--copy-snapshot", help="Upload to the first region; AWS copies to the others.")
+    ] = False,
+    encrypted: Annotated[
+        bool | None, typer.Option("--encrypted/--not-encrypted", help="Default: as the account has it.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everybody may launch it.")] = False,
+    share_with: Annotated[
+        list[str] | None,
+        typer.Option("--share-with", metavar="ACCOUNT", help="Who may launch it; again for more."),
+    ] = None,
+    uploader: Annotated[Uploader | None, typer.Option("--uploader", help="What puts the blocks.")] = None,
+    require_proof: Annotated[
+        bool, typer.Option("--require-proof", help="Exit 6 unless it was proven that it boots.")
+    ] = False,
+    rehearse: Rehearse = False,
+    keep_on_failure: Annotated[
+        bool,
+        typer.Option("--keep-on-failure", help="Leave in the account what was made; a repeat goes on with it."),
+    ] = False,
+    receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipts there, too.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
+) -> None:
+    """Upload and register images; their ids on stdout, one a region. Safe to repeat, and to go on with.
+
+    imagekit publish app.ebs --region eu-west-1
+    """
+    flags = {
+        "regions": list(region) if region else None,
+        "name": name,
+        "on_name_clash": on_name_clash and on_name_clash.value,
+        "parent": parent,
+        "copy_snapshot": copy_snapshot or None,
+        "encrypted": encrypted,
+        "public": public or None,
+        "share_with": list(share_with) if share_with else None,
+        "uploader": uploader and uploader.value,
+    }
+    chosen = {key: value for key, value in flags.items() if value is not None}
+    receipts: list[Receipt] = []
+    with ExitStack() as stack:
+        wish = Wish(
+            chosen,
+            account=stack.enter_context(rehearsed(quiet=quiet)) if rehearse else {},
+            require_proof=require_proof,
+            keep=keep_on_failure,
+            quiet=quiet,
+        )
+        for path in paths:
+            for made, image in stack.enter_context(_artifacts(path, target, sets)):
+                receipts += publish_one(made, image, wish)
+    report(receipts, as_json=as_json, copy=receipt)
+
+
+class Wish:
+    """What the command line asks of every publication."""
+
+    def __init__(
+        self,
+        chosen: Mapping[str, object],
+        *,
+        account: Mapping[str, str],
+        require_proof: bool = False,
+        keep: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.chosen = chosen
+        self.account = account
+        self.require_proof = require_proof
+        self.keep = keep
+        self.quiet = quiet
+
+
+def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]":
+    """Publish one artifact, as the command line and its recipe want it."""
+    from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
+    from imagekit.publish import Order, proven, publisher  # noqa: PLC0415
+
+    sidecar = Sidecar.read(path) if path.is_file() else None
+    if sidecar is None:
+        raise UsageError(
+            f"{path} is not there, or has no sidecar beside it",
+            hint="`imagekit build --target ebs` makes both; publish takes the artifact, a recipe or a kernel",
+        )
+    run = publisher(sidecar.target)
+    proof = proven(path, sidecar, state_dir(), required=wish.require_proof)
+    order = Order(
+        path=path,
+        sidecar=sidecar,
+        settings=_settings(sidecar.target, image, wish.chosen),
+        state=state_dir() / "rehearsals" if wish.account else state_dir(),
+        proof=proof.key if proof else "",
+        note=(lambda _: None) if wish.quiet else tell,
+        environment=os.environ,
+        account=wish.account,
+        keep=wish.keep,
+    )
+    try:
+        return run(order)
+    except InterruptedByUser:
+        order.stop.set()
+        raise
+
+
+def report(receipts: "list[Receipt]", *, as_json: bool, copy: Path | None = None) -> None:
+    """Print the ids; and copy the receipts to a file."""
+    content = json.dumps({"receipts": [one.to_json() for one in receipts]}, indent=1, sort_keys=True)
+    if copy is not None:
+        try:
+            copy.write_text(content + "\n")
+        except OSError as error:
+            raise UsageError(f"{copy} cannot be written", details=error.strerror or "") from error
+    if as_json:
+        say(json.dumps(json.loads(content)))
+    else:
+        for one in receipts:
+            say(one.result)
+
+
+@contextmanager
+def rehearsed(*, quiet: bool) -> Iterator[Mapping[str, str]]:
+    """Lend the stand-in for AWS, a process of its own on loopback; list its calls when it ends."""
+    from imagekit.publish.rehearse import calls, standing_in  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="imagekit-rehearsal-") as folder:
+        try:
+            with standing_in(Path(folder)) as account:
+                yield account
+        finally:
+            if not quiet:
+                for line in calls(Path(folder)):
+                    tell(line)
+
+
+def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) -> "BaseModel":
+    """Return the recipe's table for a target, with what the command line has on top."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from imagekit.recipe.models import Publish  # noqa: PLC0415
+
+    base = getattr(image.publish if image else Publish(), target)
+    unknown = [key for key in chosen if key not in type(base).model_fields]
+    if unknown:
+        raise UsageError(f"--{unknown[0].replace('_', '-')} is not for the target {target}")
+    try:
+        return type(base).model_validate({**base.model_dump(), **chosen})  # type: ignore[no-any-return]
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = str(first["loc"][0]).removesuffix("s") if first["loc"][0] == "regions" else str(first["loc"][0])
+        raise UsageError(f"--{flag.replace('_', '-')} {first['input']!r}: {first['msg']}") from None
+
+
+@contextmanager
+def _artifacts(
+    path: Path, targets: list[str] | None, sets: list[str] | None
+) -> "Iterator[list[tuple[Path, Image | None]]]":
+    """Lend the artifact of a path; of a recipe or a kernel, what it is built into, in a folder that goes afterwards."""
+    from imagekit.artifact import sidecar_path  # noqa: PLC0415
+
+    if sidecar_path(path).exists() or not _is_input(path):
+        if sets:
+            raise UsageError("--set is for recipes and kernels, and an artifact is built already")
+        yield [(path, None)]
+        return
+    from imagekit.store import Store  # noqa: PLC0415
+
+    with Store(cache_dir()).workplaces.new() as folder:
+        artifacts, prepared = _build(path, targets, sets, folder)
+        yield [
+            (artifact.path, prepared.images[artifact.image])
+            for artifact in artifacts
+            if targets or _is_published(artifact.target)
+        ]
+
+
+def _build(
+    path: Path, targets: list[str] | None, sets: list[str] | None, folder: Path
+) -> "tuple[list[Artifact], Prepared]":
+    from imagekit.build import Runner  # noqa: PLC0415
+    from imagekit.build import build as run  # noqa: PLC0415
+    from imagekit.events import silent  # noqa: PLC0415
+    from imagekit.prepare import prepare  # noqa: PLC0415
+    from imagekit.store import Store  # noqa: PLC0415
+
+    store = Store(cache_dir())
+    kernel = path.suffix != ".toml"
+    wanted = asked.request([path], targets or (["ebs"] if kernel else None), f"{folder}/", sets)
+    with store.in_use():
+        runner = Runner(store, silent)
+        prepared = prepare(wanted, runner, os.environ)
+        artifacts = run(prepared.plan, store, silent, jobs=os.cpu_count() or 1, runner=runner)
+    for skipped in prepared.skipped:
+        tell(f"{skipped.image}: not for {skipped.target}: {skipped.refusal.reason}")
+    return artifacts, prepared
+
+
+def _is_published(target: str) -> bool:
+    from imagekit.targets import load  # noqa: PLC0415
+
+    return bool(getattr(load(target), "PUBLISHER", ""))
+
+
+def _is_input(path: Path) -> bool:
+    """Tell whether a file is a recipe or a kernel, to be built first."""
+    from imagekit.kernel import Kind, read_kernel  # noqa: PLC0415
+
+    if path.suffix == ".toml":
+        return True
+    try:
+        return read_kernel(path).kind is not Kind.NONE
+    except (ImagekitError, OSError):
+        return False

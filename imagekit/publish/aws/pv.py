@@ -1,0 +1,95 @@
+# ruff: noqa: ANN401 -- boto3 has no types
+"""What of EC2 still runs PV guests: regions, instance types, and Amazon's PV-GRUB kernels (AKIs).
+
+Sources: Amazon EC2 User Guide, "Use your own Linux kernel" and "Linux AMI virtualization types".
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from imagekit.errors import ImagekitError, KernelError
+from imagekit.publish.aws.account import pages, told
+
+REGIONS = (
+    *("us-east-1", "us-west-1", "us-west-2", "eu-west-1", "eu-central-1"),
+    *("ap-northeast-1", "ap-southeast-1", "ap-southeast-2", "sa-east-1"),
+)
+"""Those that had PV instance types when this was written (2026); the account is asked each time."""
+
+# pv-grub-hd0 1.05, as it was published: x86_64 and i386. Such tables hold mistakes, so the account is asked first.
+_KNOWN = {
+    "us-east-1": ("aki-5c21674b", "aki-04206613"),
+    "us-west-1": ("aki-59cc8239", "aki-43cf8123"),
+    "us-west-2": ("aki-70cb0e10", "aki-7a69931a"),
+    "eu-west-1": ("aki-dc9ed9af", "aki-1c9fd86f"),
+    "eu-central-1": ("aki-931fe3fc", "aki-1419e57b"),
+    "ap-northeast-1": ("aki-7077ab11", "aki-f975a998"),
+    "ap-southeast-1": ("aki-73a50110", "aki-17a40074"),
+    "ap-southeast-2": ("aki-66506305", "aki-ba5665d9"),
+    "sa-east-1": ("aki-912fbcfd", "aki-7cd34110"),
+    "us-gov-west-1": ("aki-9ee55bff", "aki-5ee9573f"),
+}
+_NAME = re.compile(r"pv-grub-hd0_([0-9]+(?:\.[0-9]+)*)-(?:x86_64|i386)\.gz")
+_PARTITIONED = (1, 4)  # the first version that has partitions on hd0, and GPT
+
+
+def instance_types(ec2: Any, region: str, architecture: str, root: str) -> list[str]:
+    """Return the types that run a PV image of this architecture from this kind of root device.
+
+    KernelError (exit 3) when the region has none. `root` is "ebs" or "instance-store".
+    """
+    filters = [
+        {"Name": "supported-virtualization-type", "Values": ["paravirtual"]},
+        {"Name": "supported-root-device-type", "Values": [root]},
+        {"Name": "processor-info.supported-architecture", "Values": [architecture]},
+    ]
+    with told(f"asking {region} for its instance types"):
+        found = pages(ec2, "describe_instance_types", "InstanceTypes", Filters=filters)
+    if not found:
+        raise KernelError(
+            f"{region} has no instance type that runs PV guests",
+            details=f"it was asked for those of {architecture} with a root device on {root}",
+            hint=f"regions that have some: {', '.join(REGIONS)}",
+        )
+    return sorted(str(one["InstanceType"]) for one in found)
+
+
+def kernel(
+    ec2: Any, region: str, architecture: str, *, partitioned: bool, warn: Callable[[str], None]
+) -> tuple[str, str]:
+    """Return the newest PV-GRUB of a region for an architecture: its id, and its name."""
+    filters = [
+        {"Name": "image-type", "Values": ["kernel"]},
+        {"Name": "architecture", "Values": [architecture]},
+        {"Name": "name", "Values": [f"pv-grub-hd0_*-{architecture}.gz"]},
+    ]
+    found: list[tuple[tuple[int, ...], str, str]] = []
+    try:
+        with told(f"asking {region} for Amazon's PV-GRUB"):
+            said = pages(
+                ec2, "describe_images", "Images", Owners=["amazon"], Filters=filters, IncludeDeprecated=True
+            )
+        for image in said:
+            name = _NAME.fullmatch(image.get("Name", ""))
+            if name:
+                version = tuple(int(part) for part in name[1].split("."))
+                found.append((version, str(image["ImageId"]), name[0]))
+    except ImagekitError as error:
+        warn(f"{error.brief}: the table of known kernels is used")
+    if found:
+        version, identity, called = max(found)
+        if partitioned and version < _PARTITIONED:
+            raise KernelError(
+                f"{region}'s newest PV-GRUB, {called}, finds no partitions", hint='disk.layout = "plain"'
+            )
+        return identity, called
+    known = _KNOWN.get(region)
+    if known is None:
+        raise KernelError(
+            f"{region} has no PV-GRUB kernel for {architecture}",
+            hint='kernel = "aki-…" in [publish.ebs] names one',
+        )
+    chosen = known[architecture == "i386"]
+    warn(f"{region} names no PV-GRUB: {chosen} is from a table, and may be out of date")
+    return chosen, "pv-grub-hd0_1.05 (from a table)"
