@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any, cast
 
 from filelock import FileLock
 
@@ -88,7 +89,8 @@ class Receipt:
         for name, value in named.items():
             if not isinstance(value, _KINDS.get(name, str)):
                 raise TypeError(f"{name} is {value!r:.60}")
-        return cls(**{**named, "resources": [Resource(**one) for one in named["resources"]]})  # type: ignore[union-attr, arg-type]
+        made = [Resource(**one) for one in cast("list[dict[str, Any]]", named["resources"])]
+        return cls(**{**cast("dict[str, Any]", named), "resources": made})
 
 
 _KINDS: Mapping[str, type] = {"rehearsed": bool, "resources": list, "details": dict}  # the others are str

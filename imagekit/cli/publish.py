@@ -222,7 +222,7 @@ def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) 
 def _artifacts(
     path: Path, targets: list[str] | None, sets: list[str] | None
 ) -> "Iterator[list[tuple[Path, Image | None]]]":
-    """Lend the artifact of a path; of a recipe or a kernel, what it is built into, in a folder that goes afterwards."""
+    """Lend the artifact of a path; of a recipe or a kernel, what it is built into for the time being."""
     from imagekit.artifact import sidecar_path  # noqa: PLC0415
 
     if sidecar_path(path).exists() or not _is_input(path):

@@ -3,7 +3,6 @@
 import json
 import os
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,8 @@ from imagekit.cli.console import AsJson, Verbose, say, state_dir, tell
 from imagekit.errors import PublishError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imagekit.publish.aws.account import Account
     from imagekit.receipt import Ledger
 
@@ -118,9 +119,8 @@ def sweep(
         raise UsageError("no region to look through", hint="--region eu-west-1")
     found = orphans(account, regions, age, ledger)
     for one in found:
-        tell(
-            f"{'would remove' if dry_run else 'removing'} {one.kind} {one.id} ({one.region}), {one.made}: {one.why}"
-        )
+        verb = "would remove" if dry_run else "removing"
+        tell(f"{verb} {one.kind} {one.id} ({one.region}), {one.made}: {one.why}")
     if not found:
         tell(f"nothing to sweep in {', '.join(regions)}")
     failed: list[PublishError] = []

@@ -35,8 +35,8 @@ def calls(folder: Path) -> list[str]:
     lines: list[str] = []
     count, last = 0, ""
     entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for entry in [*entries, None]:
-        said = entry and f"{entry['service']} {entry['action']} {entry['region']}: {entry['status']}"
+    for entry in [*sorted(entries, key=lambda entry: str(entry["region"])), None]:
+        said = entry and f"{entry['region']} {entry['service']} {entry['action']}: {entry['status']}"
         if said == last:
             count += 1
             continue

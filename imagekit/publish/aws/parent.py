@@ -14,7 +14,7 @@ _ZERO = hashlib.sha256(bytes(BLOCK)).digest()
 
 
 def read_back(ebs: Any, snapshot: str) -> dict[int, bytes]:
-    """Return index and SHA-256 of each block that a snapshot holds, as its bytes are now: all of them are fetched."""
+    """Return index and SHA-256 of each block that a snapshot holds; their bytes are fetched and hashed."""
     listed: list[tuple[int, str]] = []
     asked: dict[str, Any] = {"SnapshotId": snapshot}
     while True:
