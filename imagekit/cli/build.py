@@ -11,8 +11,11 @@ from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imagekit.artifact import Artifact
     from imagekit.prepare import Prepared
+    from imagekit.receipt import Receipt
 
 
 def build(
@@ -34,6 +37,9 @@ def build(
         typer.Option(
             "--prove", help="Boot each artifact; exit 6 when one does not. A proof that is there counts."
         ),
+    ] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
@@ -71,7 +77,11 @@ def build(
             artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
     if prove:
         _prove(artifacts, prepared, quiet=quiet or kind == "json")
-    _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
+    if not publish:
+        _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
+        return
+    receipts = _publish(artifacts, prepared, quiet=quiet or kind == "json")
+    _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json", receipts=receipts)
 
 
 def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
@@ -94,7 +104,26 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
     report(proofs, as_json=False, quiet=quiet, result=False)
 
 
-def _report(artifacts: "list[Artifact]", prepared: "Prepared", *, as_json: bool, quiet: bool) -> None:
+def _publish(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> "list[Receipt]":
+    from imagekit.cli.publish import Wish, is_published, publish_one  # noqa: PLC0415
+
+    wish = Wish({}, account={}, quiet=quiet)
+    return [
+        receipt
+        for artifact in artifacts
+        if is_published(artifact.target)
+        for receipt in publish_one(artifact.path, prepared.images[artifact.image], wish)
+    ]
+
+
+def _report(
+    artifacts: "list[Artifact]",
+    prepared: "Prepared",
+    *,
+    as_json: bool,
+    quiet: bool,
+    receipts: "Sequence[Receipt]" = (),
+) -> None:
     from imagekit.listeners import table  # noqa: PLC0415
 
     if not quiet:
@@ -106,7 +135,11 @@ def _report(artifacts: "list[Artifact]", prepared: "Prepared", *, as_json: bool,
             {"image": skipped.image, "target": skipped.target, "reason": skipped.refusal.reason}
             for skipped in prepared.skipped
         ]
-        say(json.dumps({"artifacts": [artifact.to_json() for artifact in artifacts], "skipped": skips}))
+        made = [artifact.to_json() for artifact in artifacts]
+        published = {"receipts": [receipt.to_json() for receipt in receipts]} if receipts else {}
+        say(json.dumps({"artifacts": made, "skipped": skips, **published}))
     else:
         for artifact in artifacts:
             say(str(artifact.path))
+        for receipt in receipts:
+            say(receipt.result)

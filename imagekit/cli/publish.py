@@ -237,7 +237,7 @@ def _artifacts(
         yield [
             (artifact.path, prepared.images[artifact.image])
             for artifact in artifacts
-            if targets or _is_published(artifact.target)
+            if targets or is_published(artifact.target)
         ]
 
 
@@ -262,7 +262,8 @@ def _build(
     return artifacts, prepared
 
 
-def _is_published(target: str) -> bool:
+def is_published(target: str) -> bool:
+    """Tell whether a target's artifacts are uploaded."""
     from imagekit.targets import load  # noqa: PLC0415
 
     return bool(getattr(load(target), "PUBLISHER", ""))

@@ -23,8 +23,6 @@ from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Rece
 from imagekit.recipe import PublishEbs
 from imagekit.sparse import BlockMap, map_blocks
 
-_QUICK = Patience(poll=0.1, complete=60, available=60, settle=5)
-
 
 def publish(order: Order) -> list[Receipt]:
     """Publish in each region, and return the receipts in the order of the regions.
@@ -36,7 +34,7 @@ def publish(order: Order) -> list[Receipt]:
     regions = list(dict.fromkeys(settings.regions or _default(account)))
     blocks = _blocks_of(order)
     account.credentials()
-    publication = _Publication(order, settings, account, blocks, _QUICK if order.rehearsed else Patience())
+    publication = _Publication(order, settings, account, blocks, Patience())
     plans = [publication.checked(region) for region in regions]
     first, rest = plans[0], plans[1:]
     if settings.copy_snapshot or not rest:
@@ -174,7 +172,8 @@ class _Publication:
         if source is not None and not snapshot.find(ec2, key):
             begun = self._copied(plan, key, source)
         else:
-            begun = snapshot.begin(self._account, wanted, self._patience, self._wait)
+            gone = {one.id for one in receipt.resources if one.gone}
+            begun = snapshot.begin(self._account, wanted, gone, self._patience, self._wait)
         ours = begun.fresh or self._is_ours(receipt, begun.id)
         receipt.resource("snapshot", begun.id, ours=ours)
         self._ledger.write(receipt)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagekit.errors import InterruptedByUser, PublishError
 from imagekit.publish.aws.account import Wait, code_of, pages, told
-from imagekit.publish.aws.snapshot import KEY, Patience, tag_list
+from imagekit.publish.aws.snapshot import KEY, Patience, pauses, tag_list
 
 _NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 _SUFFIXES = 100
@@ -116,7 +116,7 @@ def register(ec2: Any, wanted: Wanted, snapshot: str) -> Found:
 
 def await_available(ec2: Any, image: str, patience: Patience, wait: Wait) -> None:
     """Wait until it can be launched; PublishError when it fails, or never can."""
-    until = time.monotonic() + patience.available
+    until, pause = time.monotonic() + patience.available, pauses()
     while True:
         with told(f"looking at {image}"):
             try:
@@ -133,7 +133,7 @@ def await_available(ec2: Any, image: str, patience: Patience, wait: Wait) -> Non
             raise PublishError(f"{image} is {state}", details=reason)
         if time.monotonic() > until:
             raise PublishError(f"{image} is {state} after {patience.available:.0f} s")
-        if not wait(patience.poll):
+        if not wait(next(pause)):
             raise InterruptedByUser("interrupted")
 
 

@@ -9,7 +9,7 @@ failed, is part of both.
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,19 @@ _UNSTABLE = ("ConflictException", "ValidationException", "ResourceNotFoundExcept
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: between two looks, for a snapshot to complete, for an image, for one just begun to be seen."""
+    """Seconds: for a snapshot to complete, for an image to be available, for one just begun to be seen."""
 
-    poll: float = 2.0
     complete: float = 7200.0
     available: float = 1800.0
     settle: float = 130.0
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds between one look and the next: soon at first."""
+    pause = 0.2
+    while True:
+        yield pause
+        pause = min(5.0, pause * 1.5)
 
 
 @dataclass(frozen=True)
@@ -87,17 +94,22 @@ def find(ec2: Any, key: str) -> list[Mapping[str, Any]]:
     return sorted(found, key=_generation, reverse=True)
 
 
-def begin(account: Account, wanted: Wanted, patience: Patience, wait: Wait) -> Begun:
-    """Return the snapshot to fill, or the one that is complete already; one begun elsewhere is taken over."""
+def begin(account: Account, wanted: Wanted, gone: Collection[str], patience: Patience, wait: Wait) -> Begun:
+    """Return the snapshot to fill, or the one that is complete already; one begun elsewhere is taken over.
+
+    `gone` are snapshots that were removed: AWS still answers their client tokens with them.
+    """
     ec2 = account.client("ec2", wanted.region)
     generation = 0
     for known in find(ec2, wanted.key):
-        if known["State"] in {"pending", "completed"}:
+        if known["State"] in {"pending", "completed"} and known["SnapshotId"] not in gone:
             return Begun(known["SnapshotId"], bool(known.get("Encrypted")), known["State"], fresh=False)
         generation = max(generation, _generation(known) + 1)
     for number in range(generation, generation + _GENERATIONS):
         begun = _start(account.client("ebs", wanted.region), wanted, number)
-        if begun is not None and _is_there(ec2, begun.id, patience, wait, fresh=begun.fresh):
+        if begun is None or begun.id in gone:
+            continue
+        if _is_there(ec2, begun.id, patience, wait, fresh=begun.fresh):
             return begun
     raise PublishError(f"no snapshot of {wanted.key} could be begun: each one is gone as soon as it is there")
 
@@ -145,13 +157,13 @@ def complete(account: Account, wanted: Wanted, snapshot: str, sent: blocks.Uploa
 
 def await_completed(ec2: Any, snapshot: str, patience: Patience, wait: Wait) -> None:
     """Wait until it is completed; PublishError when it fails, or never is."""
-    until = time.monotonic() + patience.complete
+    until, pause = time.monotonic() + patience.complete, pauses()
     while (state := _state(ec2, snapshot)) != "completed":
         if state == "error":
             raise PublishError(f"{snapshot} has failed in AWS", hint="publish again: it begins a new one")
         if time.monotonic() > until:
             raise PublishError(f"{snapshot} is {state or 'gone'} after {patience.complete:.0f} s")
-        if not wait(patience.poll):
+        if not wait(next(pause)):
             raise InterruptedByUser("interrupted")
 
 
@@ -229,9 +241,9 @@ def _start(ebs: Any, wanted: Wanted, generation: int) -> Begun | None:
 
 def _is_there(ec2: Any, snapshot: str, patience: Patience, wait: Wait, *, fresh: bool) -> bool:
     """Tell whether a snapshot exists: a new one may not be seen at first, an old one's token outlives it."""
-    until = time.monotonic() + (patience.settle if fresh else 0)
+    until, pause = time.monotonic() + (patience.settle if fresh else 0), pauses()
     while (state := _state(ec2, snapshot)) == "" and time.monotonic() < until:
-        if not wait(patience.poll):
+        if not wait(next(pause)):
             raise InterruptedByUser("interrupted")
     return state in {"pending", "completed"}
 
