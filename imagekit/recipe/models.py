@@ -153,6 +153,7 @@ class PublishEbs(Model):
     deprecate_at: str | None = Field(
         default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
     )
+    workers: int = Field(default=64, ge=1, le=256, description="Blocks under way at a time.")
     uploader: Literal["direct", "boto3"] = Field(default="direct", description="What puts the blocks.")
 
 

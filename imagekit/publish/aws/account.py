@@ -15,7 +15,13 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    HTTPClientError,
+)
 
 from imagekit.errors import ImagekitError, PublishError
 from imagekit.publish.aws.signing import Credentials
@@ -75,13 +81,33 @@ class Account:
 
     def _new_client(self, service: str, region: str) -> Any:
         with told("the AWS settings"):
-            return self._session.client(
+            made = self._session.client(
                 service,
                 region_name=region,
                 config=_CONFIG,
                 endpoint_url=self._given.get("url"),
                 verify=self._authority,
             )
+        made.meta.events.register("before-send", _Whole(made._endpoint.http_session))  # noqa: SLF001
+        return made
+
+
+class _Whole:
+    """Sends requests for a client, and takes half an answer for a broken connection: botocore would parse it."""
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+
+    def __call__(self, request: Any, **_: object) -> Any:
+        answer = self._sender.send(request)
+        stated = answer.headers.get("Content-Length")
+        if (
+            request.method != "HEAD"
+            and not request.stream_output
+            and stated not in {None, str(len(answer.content))}
+        ):
+            raise ConnectionClosedError(endpoint_url=request.url)
+        return answer
 
 
 @contextmanager

@@ -167,13 +167,19 @@ class _Publication:
             parent=self._settings.parent,
             only=plan.only,
             uploader=self._settings.uploader,
+            workers=self._settings.workers,
         )
         ec2 = self._account.client("ec2", plan.region)
         if source is not None and not snapshot.find(ec2, key):
             begun = self._copied(plan, key, source)
         else:
             gone = {one.id for one in receipt.resources if one.gone}
-            begun = snapshot.begin(self._account, wanted, gone, self._patience, self._wait)
+
+            def made(new: snapshot.Begun) -> None:
+                receipt.resource("snapshot", new.id)
+                self._ledger.write(receipt)
+
+            begun = snapshot.begin(self._account, wanted, gone, made, self._patience, self._wait)
         ours = begun.fresh or self._is_ours(receipt, begun.id)
         receipt.resource("snapshot", begun.id, ours=ours)
         self._ledger.write(receipt)

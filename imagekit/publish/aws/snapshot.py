@@ -18,6 +18,7 @@ from typing import Any
 from imagekit.errors import InterruptedByUser, PublishError
 from imagekit.publish.aws import blocks, sdk_put
 from imagekit.publish.aws.account import Account, Wait, code_of, pages, told
+from imagekit.publish.aws.blocks import WORKERS
 from imagekit.sparse import BlockMap
 
 KEY = "imagekit:key"
@@ -58,6 +59,7 @@ class Wanted:
     parent: str | None = None
     only: frozenset[int] | None = None
     uploader: str = "direct"
+    workers: int = WORKERS
 
     @property
     def gib(self) -> int:
@@ -94,10 +96,18 @@ def find(ec2: Any, key: str) -> list[Mapping[str, Any]]:
     return sorted(found, key=_generation, reverse=True)
 
 
-def begin(account: Account, wanted: Wanted, gone: Collection[str], patience: Patience, wait: Wait) -> Begun:
+def begin(
+    account: Account,
+    wanted: Wanted,
+    gone: Collection[str],
+    made: Callable[[Begun], None],
+    patience: Patience,
+    wait: Wait,
+) -> Begun:
     """Return the snapshot to fill, or the one that is complete already; one begun elsewhere is taken over.
 
-    `gone` are snapshots that were removed: AWS still answers their client tokens with them.
+    `gone` are snapshots that were removed: AWS still answers their client tokens with them. `made` is told of one
+    that is new at once, so that whatever comes next it is known.
     """
     ec2 = account.client("ec2", wanted.region)
     generation = 0
@@ -109,6 +119,8 @@ def begin(account: Account, wanted: Wanted, gone: Collection[str], patience: Pat
         begun = _start(account.client("ebs", wanted.region), wanted, number)
         if begun is None or begun.id in gone:
             continue
+        if begun.fresh:
+            made(begun)
         if _is_there(ec2, begun.id, patience, wait, fresh=begun.fresh):
             return begun
     raise PublishError(f"no snapshot of {wanted.key} could be begun: each one is gone as soon as it is there")
@@ -125,7 +137,7 @@ def fill(
     """Put the blocks that are not there yet."""
     ebs = account.client("ebs", wanted.region)
     target = blocks.Target(ebs.meta.endpoint_url, wanted.region, begun.id, wanted.gib, begun.encrypted)
-    options = blocks.Options(trust=account.trust, done=done)
+    options = blocks.Options(workers=wanted.workers, trust=account.trust, done=done)
     if wanted.uploader == "boto3":
         return sdk_put.upload(
             wanted.blocks, descriptor, target, ebs, already=already, only=wanted.only, options=options
