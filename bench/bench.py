@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import ebs
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -152,6 +153,21 @@ class Bench:
             at_most=40,
             memory=650 * MIB,
             runs=3,
+        )
+
+    def ebs(self) -> Iterator[Row]:
+        """Blocks put over TLS; and 100 GiB with 64 MiB of data, published to a rehearsed account."""
+        yield from ebs.rows(self.work, self.runs)
+        self.environment["IMAGEKIT_STATE_DIR"] = str(self.work / "state")
+        tree = self.work / "64MiB"
+        tree.mkdir()
+        (tree / "data").write_bytes(os.urandom(64 * MIB))
+        recipe = self._recipe("vast", tree, 'size = "100GiB"\n[filesystem]\ntype = "ext4"\n')
+        build = [IMAGEKIT, "build", "-q", str(recipe), "-t", "ebs", "-o", str(self.work / "vast.ebs")]
+        subprocess.run(build, env=self.environment, check=True, capture_output=True)
+        publish = [IMAGEKIT, "publish", "-q", str(self.work / "vast.ebs"), "--rehearse", "--region", "eu-west-1"]
+        yield from self._compared(
+            "100 GiB that hold 64 MiB, to an AMI", {"imagekit": (publish, _nothing)}, at_most=5, memory=150 * MIB
         )
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
@@ -320,7 +336,7 @@ def _amount(number: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove")
+    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove", "ebs")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from inspect import signature
 from pathlib import Path
 
 import boto3
 import pytest
 
+from imagekit.cli import publish
 from imagekit.publish.aws.parent import read_back
+from imagekit.recipe import PublishEbs
 from imagekit.rehearsal.account import Rehearsal
 from imagekit.sparse import BLOCK, map_blocks
 from tests.cli.conftest import Cli
@@ -348,3 +351,11 @@ def test_a_deleted_snapshot_is_made_again(cli: Cli, ebs: Path, rehearse: Open) -
     said = cli("publish", ebs, "--region", REGION)
     assert said.code == 0, said.err
     assert held(account) == (1, 1)
+
+
+def test_every_flag_is_a_key_of_the_recipe() -> None:
+    flags = set(signature(publish.publish).parameters)
+    keys = set(PublishEbs.model_fields)
+    ours = {"paths", "target", "sets", "require_proof", "rehearse", "keep_on_failure", "receipt"}
+    shared = {"as_json", "quiet", "verbose"}
+    assert flags - ours - shared - {"region"} <= keys

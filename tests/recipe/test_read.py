@@ -52,6 +52,33 @@ format = "vhd"
 [xen]
 loader = "direct"
 kernel_path = "/srv/app.xen"
+
+[prove]
+expect = "ready"
+power_off = true
+timeout = 30
+network = "10.0.0.1/24"
+get = "http://10.0.0.2/"
+expect_body = "Welcome"
+
+[publish.ebs]
+regions = ["eu-west-1", "us-gov-west-1"]
+copy_snapshot = true
+name = "every key"
+on_name_clash = "suffix"
+description = "all of them"
+tags = { team = "web" }
+kernel = "aki-dc9ed9af"
+root_device = "/dev/xvda"
+volume_type = "standard"
+encrypted = true
+kms_key = "arn:aws:kms:eu-west-1:123456789012:key/x"
+parent = "snap-0123456789abcdef0"
+share_with = ["123456789012"]
+public = true
+deprecate_at = "2030-01-01T00:00Z"
+workers = 8
+uploader = "boto3"
 """
 
 
@@ -87,6 +114,35 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vif": ({"bridge": "xenbr0", "mac": "00:16:3e:00:00:01", "ip": "10.0.0.2", "script": "vif-bridge"},),
         "extra_disk": ({"path": "/srv/data.vhd", "vdev": "xvdb", "access": "ro", "format": "vhd"},),
         "xen": {"loader": "direct", "kernel_path": "/srv/app.xen"},
+        "prove": {
+            "expect": "ready",
+            "power_off": True,
+            "timeout": 30,
+            "network": "10.0.0.1/24",
+            "get": "http://10.0.0.2/",
+            "expect_body": "Welcome",
+        },
+        "publish": {
+            "ebs": {
+                "regions": ("eu-west-1", "us-gov-west-1"),
+                "copy_snapshot": True,
+                "name": "every key",
+                "on_name_clash": "suffix",
+                "description": "all of them",
+                "tags": {"team": "web"},
+                "kernel": "aki-dc9ed9af",
+                "root_device": "/dev/xvda",
+                "volume_type": "standard",
+                "encrypted": True,
+                "kms_key": "arn:aws:kms:eu-west-1:123456789012:key/x",
+                "parent": "snap-0123456789abcdef0",
+                "share_with": ("123456789012",),
+                "public": True,
+                "deprecate_at": "2030-01-01T00:00Z",
+                "workers": 8,
+                "uploader": "boto3",
+            }
+        },
     }
 
 
