@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from imagekit.errors import VerificationError
@@ -45,11 +46,25 @@ class Stream:
 
 def ahead(items: Iterator[_T]) -> Iterator[_T]:
     """Yield the items, the next one made on a thread meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
+    with _threads(1) as pool:
         following = pool.submit(_next, items)
         while item := following.result():
             following = pool.submit(_next, items)
             yield item[0]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Lend threads, which are not waited for.
+
+    The garbage collector may close a generator that nobody read to its end, and it may do so on a thread that is just
+    starting or ending another: to wait for one there would be to wait for ever.
+    """
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _next(items: Iterator[_T]) -> tuple[_T, ...]:
@@ -60,7 +75,7 @@ def _next(items: Iterator[_T]) -> tuple[_T, ...]:
 
 def mapped(function: Callable[[_T], _R], items: Iterator[_T], threads: int) -> Iterator[_R]:
     """Yield function(item) in order, so many at a time on threads, two more in waiting."""
-    with ThreadPoolExecutor(threads) as pool:
+    with _threads(threads) as pool:
         waiting: deque[Future[_R]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))

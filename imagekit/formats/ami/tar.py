@@ -82,6 +82,8 @@ def read(stream: Stream, size: int) -> Iterator[tuple[int, bytes]]:
         at = offset
         while at < offset + length:
             data = stream.some(offset + length - at)
+            if not data:
+                raise VerificationError("the bundle ends too early")
             yield at, data
             at += len(data)
         if stream.exactly(-length % BLOCK).strip(b"\0"):

@@ -97,7 +97,10 @@ class _Reader:
 
     def _end(self, tag: str) -> None:
         # At <tag/> the index is that of its start; a manifest has none that is signed by its place.
-        self._open.pop().end = self._parser.CurrentByteIndex + len(tag.encode()) + 3
+        element = self._open.pop()
+        if element.children and element.text:  # signed text has none, and what is read would not be what is signed
+            raise VerificationError(f"the manifest has text between the elements of {tag}")
+        element.end = self._parser.CurrentByteIndex + len(tag.encode()) + 3
 
     def _text(self, text: str) -> None:
         self._open[-1].pieces.append(text)
