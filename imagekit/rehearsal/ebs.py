@@ -103,14 +103,25 @@ def _invalid(message: str, reason: str = "INVALID_PARAMETER_VALUE") -> Refused:
     return Refused(400, "ValidationException", message, reason)
 
 
-class EbsServer:
-    """The service. Blocks and the certificate go into the folder."""
+class EbsService:
+    """The service in one region, without a network. Blocks go into the folder.
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    A script of faults can be shared with other services; `note` hears of every call.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        script: Script | None = None,
+        note: Callable[[Call], object] | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         self.account = Account(folder)
         self.calls: list[Call] = []
-        self._script = Script(self.settings.faults)
+        self.encrypts = self.settings.default_encryption
+        self._script = script or Script(self.settings.faults)
+        self._note = note or self.calls.append
         self._secret = secrets.token_bytes(32)
         self._rates = {
             "StartSnapshot": Allowance(self.settings.write_rate),
@@ -128,39 +139,29 @@ class EbsServer:
             "ListSnapshotBlocks": self._list,
             "ListChangedBlocks": self._changed,
         }
-        context, self.trusted = certify(folder)
-        self._listener = Listener(context, self._answer)
-        self.endpoint = f"https://127.0.0.1:{self._listener.port}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def connections(self) -> int:
-        """How many were ever opened."""
-        return self._listener.connections
-
-    def close(self) -> None:
-        """Stop serving; the blocks stay."""
-        self._listener.close()
 
     def snapshot(self, name: str) -> Snapshot:
         """Return a snapshot that a test wants to look at."""
         return self.account.snapshots[name]
 
+    @property
+    def default_key(self) -> str:
+        """The key that encrypts when none is named."""
+        return f"arn:aws:kms:{self.settings.region}:{self.settings.owner}:key/default"
+
     def status(self, snapshot: Snapshot) -> str:
         """Return pending, completed or error, as of now."""
         now = time.monotonic()
         if snapshot.sealed is not None:
+            if snapshot.failed and now >= snapshot.sealed + self.settings.seal:
+                return "error"
             return "completed" if now >= snapshot.sealed + self.settings.seal else "pending"
         if now > snapshot.touched + snapshot.timeout * self.settings.minute:
             snapshot.failed = True
         return "error" if snapshot.failed else "pending"
 
-    def _answer(self, request: Request) -> Reply:
+    def answer(self, request: Request) -> Reply:
+        """Answer one request."""
         if self.settings.latency:
             time.sleep(self.settings.latency)
         action, names = _route(request)
@@ -171,7 +172,7 @@ class EbsServer:
             reply = refused.reply
         except RefusedError as refused:
             reply = Refused(403, refused.code, refused.message).reply
-        self.calls.append(Call(action, reply.status, fault))
+        self._note(Call(action, reply.status, fault))
         headers = {"x-amzn-RequestId": secrets.token_hex(16), **reply.headers}
         return Reply(reply.status, reply.body, headers, fault if fault in AFTER else reply.end)
 
@@ -187,7 +188,10 @@ class EbsServer:
             raise _denied(action)
         if not self._rates[action].take():
             raise _throttled(action)
-        return self._actions[action](request, names)
+        reply = self._actions[action](request, names)
+        if fault == "failed" and action == "CompleteSnapshot":
+            self.snapshot(names["name"]).failed = True
+        return reply
 
     def _start(self, request: Request, _names: dict[str, str]) -> Reply:
         asked = _asked(request.body)
@@ -202,8 +206,8 @@ class EbsServer:
             if len(busy) >= self.settings.pending:
                 raise Refused(400, "ConcurrentLimitExceededException", "Too many pending snapshots.")
             parent = self._parent(asked)
-            encrypted = asked.get("Encrypted", False) or self.settings.default_encryption
-            own = f"arn:aws:kms:{self.settings.region}:{self.settings.owner}:key/default" if encrypted else ""
+            encrypted = asked.get("Encrypted", False) or self.encrypts
+            own = self.default_key if encrypted else ""
             key = asked.get("KmsKeyArn") or (parent.key if parent and parent.key else own)
             made = self.account.add(asked["VolumeSize"], asked.get("Timeout", 60), asked, parent, key)
             if token is not None:
@@ -211,7 +215,7 @@ class EbsServer:
         return self._described(made)
 
     def _parent(self, asked: dict[str, Any]) -> Snapshot | None:
-        if asked.get("Encrypted") is False and self.settings.default_encryption:
+        if asked.get("Encrypted") is False and self.encrypts:
             raise _invalid("Encrypted cannot be false: the account encrypts by default.")
         if "ParentSnapshotId" not in asked:
             return None
@@ -341,6 +345,31 @@ class EbsServer:
 
     def _token(self, snapshot: Snapshot, index: int) -> str:
         return b64encode(hmac.digest(self._secret, f"{snapshot.name}/{index}".encode(), "sha256")).decode()
+
+
+class EbsServer(EbsService):
+    """The service on loopback. Blocks and the certificate go into the folder."""
+
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+        super().__init__(folder, settings)
+        context, self.trusted = certify(folder)
+        self._listener = Listener(context, self.answer)
+        self.endpoint = f"https://127.0.0.1:{self._listener.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def connections(self) -> int:
+        """How many were ever opened."""
+        return self._listener.connections
+
+    def close(self) -> None:
+        """Stop serving; the blocks stay."""
+        self._listener.close()
 
 
 _AGGREGATE = ("x-amz-checksum-algorithm", "x-amz-checksum-aggregation-method")

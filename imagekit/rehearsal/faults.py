@@ -5,7 +5,8 @@
     CompleteSnapshot 1 lost
 
 Before the call is done: 500, 503, throttle, denied, reset, hang. After it: lost (done, no answer), truncated (half
-an answer), close (whole answer, `Connection: close`), stale (whole answer, then closed without a word).
+an answer), slow (an answer that takes a second to come), close (whole answer, `Connection: close`), stale (whole
+answer, then closed without a word). Later: failed (what the call makes ends in the state failed or error).
 """
 
 from collections import Counter
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 from threading import Lock
 
 BEFORE = frozenset({"500", "503", "throttle", "denied", "reset", "hang"})
-AFTER = frozenset({"lost", "truncated", "close", "stale"})
+AFTER = frozenset({"lost", "truncated", "slow", "close", "stale"})
+LATER = frozenset({"failed"})
+KINDS = BEFORE | AFTER | LATER
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Fault:
             fault = cls(action, int(first), int(last or first), kind)
         except ValueError:
             raise ValueError(f"{line!r} is not ACTION NTH[-LAST] KIND") from None
-        if kind not in BEFORE | AFTER or not 1 <= fault.first <= fault.last:
-            raise ValueError(f"{line!r}: kinds are {', '.join(sorted(BEFORE | AFTER))}; calls count from 1")
+        if kind not in KINDS or not 1 <= fault.first <= fault.last:
+            raise ValueError(f"{line!r}: kinds are {', '.join(sorted(KINDS))}; calls count from 1")
         return fault
 
 

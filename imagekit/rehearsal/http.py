@@ -5,15 +5,18 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, Self, cast
 
 _HEAD = 64 * 1024
-_BODY = 1 << 20
+BODY = 1 << 20
+_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})(;[ -~]*)?\r\n")
+_SLOW = 20  # pieces of a slow answer, and a second for all of them
 _IDLE = 60.0
 _REQUEST = re.compile(rb"(GET|PUT|POST|DELETE|HEAD) (/[\x21-\x7e]*) HTTP/1\.1")
+_GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 
 
@@ -45,8 +48,9 @@ class BadRequestError(Exception):
 class Listener:
     """Serves until it is closed. `with Listener(context, answer) as listener: listener.port`."""
 
-    def __init__(self, context: ssl.SSLContext, answer: Callable[[Request], Reply]) -> None:
+    def __init__(self, context: ssl.SSLContext, answer: Callable[[Request], Reply], largest: int = BODY) -> None:
         self._context = context
+        self._largest = largest
         self._answer = answer
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -111,7 +115,7 @@ class Listener:
 
     def _one(self, kept: ssl.SSLSocket, reader: BinaryIO) -> bool:
         try:
-            request = read_request(reader)
+            request = read_request(reader, self._largest, lambda: kept.sendall(_GO_ON))
         except BadRequestError:
             kept.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             raise
@@ -125,13 +129,26 @@ class Listener:
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return False
         last = reply.end == "close" or request.headers.get("connection", "").lower() == "close"
-        data = _wire(reply, last=last)
-        kept.sendall(data[: len(data) // 2] if reply.end == "truncated" else data)
+        data = _wire(reply, last=last, bare=request.method == "HEAD")
+        if reply.end == "slow":
+            for at in range(0, len(data), -(-len(data) // _SLOW)):
+                kept.sendall(data[at : at - (-len(data) // _SLOW)])
+                if self._closed.wait(1 / _SLOW):
+                    return False
+            return not last
+        # Half a head without a body passes for a whole answer in many a client: of that, less comes.
+        half = len(data) // 2 if reply.body else len("HTTP/")
+        kept.sendall(data[:half] if reply.end == "truncated" else data)
         return not last and not reply.end
 
 
-def read_request(reader: BinaryIO) -> Request | None:
-    """Read a request, None at the end of the connection; BadRequestError for what is no HTTP/1.1."""
+def read_request(
+    reader: BinaryIO, largest: int = BODY, go_on: Callable[[], object] = lambda: None
+) -> Request | None:
+    """Read a request, None at the end of the connection; BadRequestError for what is no HTTP/1.1.
+
+    `go_on` is called when the client waits for leave to send its body.
+    """
     line = reader.readline(_HEAD)
     if not line:
         return None
@@ -145,20 +162,40 @@ def read_request(reader: BinaryIO) -> Request | None:
             raise BadRequestError
         headers[pair[1].lower().decode()] = pair[2].decode("latin-1")
     length = headers.get("content-length", "0")
-    if first is None or "host" not in headers or "transfer-encoding" in headers:
+    chunked = headers.get("transfer-encoding", "") == "chunked"
+    if first is None or "host" not in headers or ("transfer-encoding" in headers and not chunked):
         raise BadRequestError
-    if not re.fullmatch(r"[0-9]{1,7}", length) or int(length) > _BODY:
+    if not re.fullmatch(r"[0-9]{1,10}", length) or int(length) > largest or (chunked and length != "0"):
         raise BadRequestError
-    body = reader.read(int(length))
-    if len(body) != int(length):
+    if headers.get("expect", "").lower() == "100-continue":
+        go_on()
+    body = b"".join(_chunks(reader, largest)) if chunked else reader.read(int(length))
+    if not chunked and len(body) != int(length):
         raise BadRequestError
     path, _, query = first[2].decode().partition("?")
     return Request(first[1].decode(), path, query, headers, body)
 
 
-def _wire(reply: Reply, *, last: bool) -> bytes:
-    headers = {**reply.headers, "Content-Length": str(len(reply.body))}
+def _chunks(reader: BinaryIO, largest: int) -> Iterator[bytes]:
+    total = 0
+    while True:
+        head = _CHUNK.fullmatch(reader.readline(_HEAD))
+        if head is None or (total := total + int(head[1], 16)) > largest:
+            raise BadRequestError
+        size = int(head[1], 16)
+        data = reader.read(size)
+        if len(data) != size or reader.read(2) != b"\r\n":
+            raise BadRequestError
+        if not size:
+            return
+        yield data
+
+
+def _wire(reply: Reply, *, last: bool, bare: bool = False) -> bytes:
+    # The answer to HEAD has no body and may tell the length of one.
+    length = reply.headers.get("Content-Length", "0") if bare else str(len(reply.body))
+    headers = {**reply.headers, "Content-Length": length}
     if last:
         headers["Connection"] = "close"
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {reply.status} Rehearsed\r\n{lines}\r\n".encode("latin-1") + reply.body
+    return f"HTTP/1.1 {reply.status} Rehearsed\r\n{lines}\r\n".encode("latin-1") + (b"" if bare else reply.body)

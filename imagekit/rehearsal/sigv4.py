@@ -10,11 +10,26 @@ from urllib.parse import quote, unquote
 from imagekit.rehearsal.http import Request
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
+TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 _SKEW = timedelta(minutes=5)
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/([0-9]{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,"
     r"\s*SignedHeaders=([a-z0-9;-]+),\s*Signature=([0-9a-f]{64})"
 )
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a credential is for, as the request says, unproven."""
+
+    region: str
+    service: str
+
+    @classmethod
+    def of(cls, request: Request) -> "Scope | None":
+        """Read it from a request; None when that has no signature."""
+        parts = _HEADER.fullmatch(request.headers.get("authorization", ""))
+        return cls(parts[3], parts[4]) if parts else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,7 @@ def check(request: Request, keys: Keys, region: str, service: str, *, unsigned: 
     must = {"host", *(name for name in request.headers if name.startswith("x-amz-") and name != "x-amzn-trace-id")}
     if signed != sorted(set(signed)) or not must <= set(signed) or not set(signed) <= set(request.headers):
         raise RefusedError("InvalidSignatureException", "SignedHeaders must name host and every x-amz- header")
-    canonical = _canonical(request, signed, _body(request, unsigned=unsigned))
+    canonical = _canonical(request, signed, _body(request, unsigned=unsigned), raw=service == "s3")
     scope = f"{day}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     key = f"AWS4{keys.secret}".encode()
@@ -85,22 +100,22 @@ def _fresh(moment: str, day: str) -> None:
 
 def _body(request: Request, *, unsigned: bool) -> str:
     stated = request.headers.get("x-amz-content-sha256")
-    if stated == UNSIGNED and unsigned:
-        return UNSIGNED
+    if stated in {UNSIGNED, TRAILER} and unsigned:
+        return str(stated)
     real = hashlib.sha256(request.body).hexdigest()
     if stated is not None and stated != real:
         raise RefusedError("InvalidSignatureException", "x-amz-content-sha256 is not the body's SHA-256")
     return real
 
 
-def _canonical(request: Request, signed: list[str], body: str) -> str:
+def _canonical(request: Request, signed: list[str], body: str, *, raw: bool = False) -> str:
     pairs = (pair.partition("=") for pair in request.query.split("&") if pair)
     query = sorted((_quoted(name), _quoted(value)) for name, _, value in pairs)
     headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in signed)
     return "\n".join(
         (
             request.method,
-            quote(request.path, safe="/-_.~"),
+            request.path if raw else quote(request.path, safe="/-_.~"),  # S3 alone quotes a path once
             "&".join(f"{name}={value}" for name, value in query),
             headers,
             ";".join(signed),

@@ -30,6 +30,9 @@ class Snapshot:
     touched: float = field(default_factory=time.monotonic)
     sealed: float | None = None
     failed: bool = False
+    clean: bool = False  # what was never put reads as zeros, though it is encrypted
+    tags: dict[str, str] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)  # accounts that may use it, and "all"
     digests: dict[int, bytes] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
@@ -77,7 +80,7 @@ class Snapshot:
         whole = self.all_digests()
         with open(path, "wb") as file:
             file.truncate(self.volume_size * GIB)
-            for index in range(self.size) if self.key else sorted(whole):
+            for index in range(self.size) if self.key and not self.clean else sorted(whole):
                 file.seek(index * BLOCK)
                 file.write(self.read(index) or garbage)
 
@@ -95,6 +98,18 @@ class Account:
         """Make a snapshot; the caller holds the lock."""
         name = f"snap-0{secrets.token_hex(8)}"
         made = Snapshot(name, self._folder / name, size, timeout, asked, parent, key)
+        made.tags = {tag["Key"]: tag["Value"] for tag in asked.get("Tags", ())}
         made.path.touch(mode=0o600)
+        self.snapshots[name] = made
+        return made
+
+    def copy(self, source: Snapshot, key: str, description: str) -> Snapshot:
+        """Make a snapshot of the blocks of another, which may be in another region; the caller holds the lock."""
+        name = f"snap-0{secrets.token_hex(8)}"
+        path = self._folder / name
+        os.link(source.path, path)  # the blocks of a completed snapshot never change
+        made = Snapshot(name, path, source.volume_size, source.timeout, {"Description": description})
+        made.parent, made.key, made.digests = source.parent, key, dict(source.digests)
+        made.clean = source.clean or not source.key
         self.snapshots[name] = made
         return made

@@ -57,7 +57,7 @@ def ahead(items: Iterator[_T]) -> Iterator[_T]:
 def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """Lend threads, which are not waited for.
 
-    The garbage collector may close a generator that nobody read to its end, and it may do so on a thread that is just
+    The garbage collector may close a generator that nobody read to its end, and may do so on a thread that is just
     starting or ending another: to wait for one there would be to wait for ever.
     """
     pool = ThreadPoolExecutor(count)
