@@ -354,8 +354,10 @@ def test_faults_by_script(place: Make) -> None:
     broken = ("reset", "lost", "truncated", "hang")
     scripted = [f"DescribeRegions {at} {kind}" for at, kind in enumerate([*kinds, *broken, "slow"], 1)]
     here = place(faults=tuple(scripted))
-    errors = (pytest.importorskip("botocore.exceptions").BotoCoreError,)
-    errors += (pytest.importorskip("botocore.parsers").ResponseParserError,)
+    errors = tuple(
+        getattr(pytest.importorskip(f"botocore.{module}"), name)
+        for module, name in (("exceptions", "BotoCoreError"), ("parsers", "ResponseParserError"))
+    )
     config = pytest.importorskip("botocore.config").Config(retries={"total_max_attempts": 1}, read_timeout=1.5)
     ec2 = here.client("ec2", config=config)
     for code in kinds.values():
