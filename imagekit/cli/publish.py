@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from imagekit.artifact import Artifact
     from imagekit.prepare import Prepared
+    from imagekit.publish import Terms
     from imagekit.receipt import Receipt
     from imagekit.recipe import Image
+
+
+_BUNDLE = ".manifest.xml"
 
 
 class Clash(StrEnum):
@@ -47,13 +51,17 @@ Rehearse = Annotated[
 def publish(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="ARTIFACT|RECIPE|KERNEL...", help="What to publish; built first, if need be."),
+        typer.Argument(metavar="ARTIFACT|RECIPE|KERNEL|MANIFEST...", help="Recipes and kernels are built first."),
     ],
     target: asked.Targets = None,
     sets: asked.Set = None,
     region: Annotated[
         list[str] | None,
         typer.Option(metavar="REGION", help="Where to; again for more. Default: AWS's own settings."),
+    ] = None,
+    bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of a bundle: where to, in S3.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Of a bundle: how its keys in the bucket begin.")
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of the AMI. Default: NAME and its digest.")
@@ -95,6 +103,8 @@ def publish(
     """
     flags = {
         "regions": list(region) if region else None,
+        "bucket": bucket,
+        "prefix": prefix,
         "name": name,
         "on_name_clash": on_name_clash and on_name_clash.value,
         "parent": parent,
@@ -142,8 +152,17 @@ class Wish:
 def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]":
     """Publish one artifact, as the command line and its recipe want it."""
     from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
-    from imagekit.publish import Order, proven, publisher  # noqa: PLC0415
+    from imagekit.publish import Order, Terms, proven, publisher  # noqa: PLC0415
 
+    terms = Terms(
+        state=state_dir() / "rehearsals" if wish.account else state_dir(),
+        note=(lambda _: None) if wish.quiet else tell,
+        environment=os.environ,
+        account=wish.account,
+        keep=wish.keep,
+    )
+    if path.name.endswith(_BUNDLE):
+        return _publish_bundle(path, wish, terms)
     sidecar = Sidecar.read(path) if path.is_file() else None
     if sidecar is None:
         raise UsageError(
@@ -156,17 +175,28 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         path=path,
         sidecar=sidecar,
         settings=_settings(sidecar.target, image, wish.chosen),
-        state=state_dir() / "rehearsals" if wish.account else state_dir(),
+        terms=terms,
         proof=proof.key if proof else "",
-        note=(lambda _: None) if wish.quiet else tell,
-        environment=os.environ,
-        account=wish.account,
-        keep=wish.keep,
     )
     try:
         return run(order)
     except InterruptedByUser:
-        order.stop.set()
+        terms.stop.set()
+        raise
+
+
+def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
+    from imagekit.publish.aws.bundle import publish as run  # noqa: PLC0415
+    from imagekit.recipe import PublishAmi  # noqa: PLC0415
+
+    if wish.require_proof:
+        raise UsageError("a bundle has no proof", hint="`imagekit unbundle` gives back its image")
+    settings = _settings("ami", None, wish.chosen)
+    assert isinstance(settings, PublishAmi)  # noqa: S101 -- its table is that
+    try:
+        return run(path, settings, terms)
+    except InterruptedByUser:
+        terms.stop.set()
         raise
 
 

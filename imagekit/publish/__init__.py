@@ -19,22 +19,18 @@ from imagekit.errors import ToolError, UsageError, VerificationError
 from imagekit.proof import Proof, find
 from imagekit.receipt import Receipt
 
-__all__ = ["Order", "Publisher", "proven", "publisher"]
+__all__ = ["Order", "Publisher", "Terms", "proven", "publisher"]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What an uploader is given: the artifact, its settings, and where receipts go.
+class Terms:
+    """How to publish, whatever it is.
 
-    `settings` is the recipe's table [publish.TARGET]. `account` tells SDKs where a rehearsed cloud is, and is
-    empty for the real one. `stop` is set when the user ends it.
+    Receipts go below `state`; `account` tells SDKs where a rehearsed cloud is, and is empty for the real one;
+    `keep` leaves what a failed run made; `stop` is set when the user ends it.
     """
 
-    path: Path
-    sidecar: Sidecar
-    settings: BaseModel
     state: Path
-    proof: str = ""
     note: Callable[[str], None] = lambda _: None
     environment: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +41,20 @@ class Order:
     def rehearsed(self) -> bool:
         """Whether it goes to the stand-in."""
         return bool(self.account)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What an uploader is given: the artifact, its settings, and how.
+
+    `settings` is the recipe's table [publish.TARGET], `proof` the key of the proof to cite.
+    """
+
+    path: Path
+    sidecar: Sidecar
+    settings: BaseModel
+    terms: Terms
+    proof: str = ""
 
 
 class Publisher(Protocol):

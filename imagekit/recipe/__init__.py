@@ -5,7 +5,7 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import Image, PublishEbs, Recipe, schema
+from imagekit.recipe.models import Image, PublishAmi, PublishEbs, Recipe, schema
 from imagekit.recipe.sources import check_sources
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
@@ -13,6 +13,7 @@ __all__ = [
     "MBR_LARGEST",
     "MIB",
     "Image",
+    "PublishAmi",
     "PublishEbs",
     "Recipe",
     "check_sources",

@@ -157,10 +157,37 @@ class PublishEbs(Model):
     uploader: Literal["direct", "boto3"] = Field(default="direct", description="What puts the blocks.")
 
 
+class PublishAmi(Model):
+    """How `imagekit publish` uploads and registers an AMI bundle, for EC2's instance store."""
+
+    bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="In S3.")
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9!_.()/-]*$", description="Of the keys in the bucket.")
+    name: str | None = Field(
+        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
+    )
+    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
+        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
+    )
+    description: str = Field(default="", max_length=255)
+    tags: dict[str, str] = Field(default_factory=dict, description="Of the image.")
+    kernel: str | None = Field(
+        default=None,
+        pattern=r"^aki-[0-9a-f]{8,17}$",
+        description="Default: the bundle's, or PV-GRUB (hd0).",
+    )
+    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
+    public: bool = Field(default=False, description="Everybody may launch it.")
+    deprecate_at: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
+    )
+    workers: int = Field(default=8, ge=1, le=64, description="Parts under way at a time.")
+
+
 class Publish(Model):
     """What `imagekit publish` does, a table a target."""
 
     ebs: PublishEbs = Field(default_factory=PublishEbs)
+    ami: PublishAmi = Field(default_factory=PublishAmi)
 
 
 class Image(Model):

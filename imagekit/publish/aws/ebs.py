@@ -30,7 +30,7 @@ def publish(order: Order) -> list[Receipt]:
     One region's failure does not undo another's success: what is done is told, and the first error is raised.
     """
     settings = cast("PublishEbs", order.settings)
-    account = Account(order.environment, order.account)
+    account = Account(order.terms.environment, order.terms.account)
     regions = list(dict.fromkeys(settings.regions or _default(account)))
     blocks = _blocks_of(order)
     account.credentials()
@@ -48,7 +48,7 @@ def publish(order: Order) -> list[Receipt]:
     errors = [one for one in results if not isinstance(one, Receipt)]
     if errors:
         for receipt in receipts:
-            order.note(f"{receipt.region}: {receipt.result} is published, and stays")
+            order.terms.note(f"{receipt.region}: {receipt.result} is published, and stays")
         raise errors[0]
     return receipts
 
@@ -75,7 +75,7 @@ class _Publication:
         self._account = account
         self._blocks = blocks
         self._patience = patience
-        self._ledger = Ledger(order.state)
+        self._ledger = Ledger(order.terms.state)
         self._partitioned = order.sidecar.layout.get("disk") != "plain"
         self._root = settings.root_device or ("/dev/sda" if self._partitioned else "/dev/sda1")
         self._architecture = _architecture(order)
@@ -105,12 +105,12 @@ class _Publication:
             self._settings.parent,
         )
         fresh = Receipt(
-            id=receipt_id("ebs", key, self._name, *(["rehearsed"] if self._order.rehearsed else [])),
+            id=receipt_id("ebs", key, self._name, *(["rehearsed"] if self._order.terms.rehearsed else [])),
             target="ebs",
             image=self._order.sidecar.image,
             digest=self._order.sidecar.digest,
             region=plan.region,
-            rehearsed=self._order.rehearsed,
+            rehearsed=self._order.terms.rehearsed,
             begun=now(),
         )
         with self._ledger.entry(fresh) as receipt:
@@ -137,7 +137,8 @@ class _Publication:
         if found is None:
             made = self._snapshot(plan, key, receipt, source)
             self._go_on()
-            found = image.register(ec2, wanted, made)
+            source_device = image.from_snapshot(self._root, made, self._settings.volume_type)
+            found = image.register(ec2, wanted, source_device)
         else:
             self._tell(plan.region, f"{found.id} is there already ({found.name})")
         receipt.resource("image", found.id, ours=found.fresh or known or self._is_ours(receipt, found.id))
@@ -239,7 +240,7 @@ class _Publication:
         receipt.state, receipt.why, receipt.ended = FAILED, error.brief, now()
         self._ledger.write(receipt)
         left, words = receipt.left, ""
-        if left and self._order.keep:
+        if left and self._order.terms.keep:
             words = f"kept, as asked: {told_of(left)}"
         elif left:
             try:
@@ -268,8 +269,6 @@ class _Publication:
             description=self._described,
             architecture=self._architecture,
             kernel=plan.kernel,
-            root=self._root,
-            volume_type=self._settings.volume_type,
             tags=self._tags,
         )
 
@@ -305,16 +304,16 @@ class _Publication:
         return {"Name": self._order.sidecar.image, **self._settings.tags, **own}
 
     def _tell(self, region: str, text: str) -> None:
-        self._order.note(f"{region}: {text}")
+        self._order.terms.note(f"{region}: {text}")
 
     def _warn(self, text: str) -> None:
-        self._order.note(f"warning: {text}")
+        self._order.terms.note(f"warning: {text}")
 
     def _wait(self, seconds: float) -> bool:
-        return not self._order.stop.wait(seconds)
+        return not self._order.terms.stop.wait(seconds)
 
     def _go_on(self) -> None:
-        if self._order.stop.is_set():
+        if self._order.terms.stop.is_set():
             raise InterruptedByUser("interrupted")
 
 
@@ -327,7 +326,7 @@ def _at_once(
         try:
             return [future.result() for future in futures]
         except BaseException:
-            order.stop.set()
+            order.terms.stop.set()
             raise
 
 

@@ -26,8 +26,6 @@ class Wanted:
     description: str
     architecture: str
     kernel: str
-    root: str
-    volume_type: str
     tags: Mapping[str, str]
 
 
@@ -73,13 +71,22 @@ def choose(ec2: Any, wanted: Wanted) -> tuple[str, Found | None]:
         if wanted.clash == "fail":
             raise PublishError(
                 f"the name {name!r} belongs to {known['ImageId']}, another image",
-                hint='name = "…" in [publish.ebs], or --on-name-clash reuse or suffix',
+                hint="--name, or --on-name-clash reuse or suffix",
             )
     raise PublishError(f"{_SUFFIXES} images are named {wanted.name!r}-N", hint="give it another name")
 
 
-def register(ec2: Any, wanted: Wanted, snapshot: str) -> Found:
-    """Register the image, or return the one that somebody else registered for the same bytes meanwhile."""
+def from_snapshot(root: str, snapshot: str, volume_type: str) -> dict[str, Any]:
+    """Return what RegisterImage is told of an image whose root device is a snapshot."""
+    ebs = {"SnapshotId": snapshot, "VolumeType": volume_type, "DeleteOnTermination": True}
+    return {"RootDeviceName": root, "BlockDeviceMappings": [{"DeviceName": root, "Ebs": ebs}]}
+
+
+def register(ec2: Any, wanted: Wanted, source: Mapping[str, Any]) -> Found:
+    """Register the image, or return the one that somebody else registered for the same bytes meanwhile.
+
+    `source` is where its root device comes from: `from_snapshot`, or {"ImageLocation": "BUCKET/MANIFEST"}.
+    """
     while True:
         name, known = choose(ec2, wanted)
         if known is not None:
@@ -92,17 +99,7 @@ def register(ec2: Any, wanted: Wanted, snapshot: str) -> Found:
                     Architecture=wanted.architecture,
                     VirtualizationType="paravirtual",
                     KernelId=wanted.kernel,
-                    RootDeviceName=wanted.root,
-                    BlockDeviceMappings=[
-                        {
-                            "DeviceName": wanted.root,
-                            "Ebs": {
-                                "SnapshotId": snapshot,
-                                "VolumeType": wanted.volume_type,
-                                "DeleteOnTermination": True,
-                            },
-                        }
-                    ],
+                    **source,
                     TagSpecifications=[
                         {"ResourceType": "image", "Tags": tag_list({**wanted.tags, KEY: wanted.key})}
                     ],
@@ -137,14 +134,14 @@ def await_available(ec2: Any, image: str, patience: Patience, wait: Wait) -> Non
             raise InterruptedByUser("interrupted")
 
 
-def share(ec2: Any, image: str, snapshot: str, accounts: Sequence[str], *, public: bool) -> None:
-    """Let others launch it."""
+def share(ec2: Any, image: str, snapshot: str | None, accounts: Sequence[str], *, public: bool) -> None:
+    """Let others launch it, and make volumes of its snapshot."""
     permissions = [{"UserId": account} for account in accounts] + ([{"Group": "all"}] if public else [])
     if not permissions:
         return
     with told(f"sharing {image}"):
         ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": permissions})
-    if accounts:
+    if accounts and snapshot:
         with told(f"sharing {snapshot}"):
             ec2.modify_snapshot_attribute(
                 SnapshotId=snapshot,

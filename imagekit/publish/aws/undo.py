@@ -12,8 +12,11 @@ from imagekit.receipt import Ledger, Receipt, Resource
 
 _GONE = {
     *("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"),
-    *("InvalidSnapshotID.NotFound", "ResourceNotFoundException"),
+    *("InvalidSnapshotID.NotFound", "ResourceNotFoundException", "NoSuchBucket", "NoSuchKey"),
 }
+
+
+_MANY = 3  # objects are counted, not named
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def undo(account: Account, receipt: Receipt, ledger: Ledger) -> list[Resource]:
 
 
 def remove(account: Account, kind: str, name: str, region: str) -> None:
-    """Deregister an image or delete a snapshot; PublishError when AWS does not do it."""
+    """Deregister an image, delete a snapshot or an object; PublishError when AWS does not do it."""
     ec2 = account.client("ec2", region)
     try:
         with told(f"removing {name}"):
@@ -47,6 +50,9 @@ def remove(account: Account, kind: str, name: str, region: str) -> None:
                 ec2.deregister_image(ImageId=name)
             elif kind == "snapshot":
                 ec2.delete_snapshot(SnapshotId=name)
+            elif kind == "object":
+                bucket, _, key = name.partition("/")
+                account.client("s3", region).delete_object(Bucket=bucket, Key=key)
             else:
                 raise ValueError(kind)
     except PublishError as error:
@@ -107,5 +113,9 @@ def _failed(images: Iterable[Any], region: str, age: timedelta) -> list[Orphan]:
 
 
 def told_of(resources: Iterable[Resource]) -> str:
-    """Return resources as words."""
-    return ", ".join(f"{one.kind} {one.id} ({one.region})" for one in resources)
+    """Return resources as words; many objects as their number."""
+    all_of_them = list(resources)
+    objects = [one for one in all_of_them if one.kind == "object"]
+    few = [one for one in all_of_them if one.kind != "object"] if len(objects) > _MANY else all_of_them
+    words = [f"{one.kind} {one.id} ({one.region})" for one in few]
+    return ", ".join(words + ([f"{len(objects)} objects ({objects[0].region})"] if len(objects) > _MANY else []))
