@@ -1,8 +1,9 @@
 # make demo    set everything up, build the sample kernels and images of them
 # make prove   set everything up, boot every kind of image on a real Xen in QEMU, and write docs/explanation/boots.md
 # make test    set everything up, run the linters and the tests
+# make test-long   the sweeps that take longer: kills and faults at every call of a publication
 .DELETE_ON_ERROR:
-.PHONY: setup demo prove test lint bench lock docs kernels clean
+.PHONY: setup demo prove test test-long lint bench lock docs kernels clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNELS := build/kernels
@@ -22,6 +23,9 @@ prove: setup kernels
 
 test: setup kernels lint
 	pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=95
+
+test-long: setup kernels
+	pytest -n $(WORKERS) -m long
 
 lint: setup
 	ruff check

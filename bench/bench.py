@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ebs
+from bench import ami, ebs
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -169,6 +169,10 @@ class Bench:
         yield from self._compared(
             "100 GiB that hold 64 MiB, to an AMI", {"imagekit": (publish, _nothing)}, at_most=5, memory=150 * MIB
         )
+
+    def ami(self) -> Iterator[Row]:
+        """AMI bundles, made and opened."""
+        yield from ami.rows(self.work, max(3, self.runs // 3), self.environment)
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
@@ -336,7 +340,7 @@ def _amount(number: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove", "ebs")
+    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove", "ebs", "ami")
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")

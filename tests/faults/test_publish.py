@@ -66,6 +66,21 @@ def test_what_is_refused_is_undone(bench: Bench, image: Path, rehearse: Open, ac
         assert "removed again: " in err
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [*PASSING, "hang", "slow", "denied"])
+@pytest.mark.parametrize("number", range(2, 6))
+@pytest.mark.parametrize("action", CALLS)
+def test_any_fault_at_any_call(
+    bench: Bench, image: Path, rehearse: Open, action: str, number: int, kind: str
+) -> None:
+    account = rehearse(faults=(f"{action} {number} {kind}",))
+    code, out, err = publish(bench)
+    assert code in {0, 5}, err
+    assert is_whole(account, image) if code == 0 else held(account) == (0, 0), err
+    assert publish(bench)[0] == 0
+    assert is_whole(account, image)
+
+
 @pytest.mark.parametrize("what", ["RegisterImage 1 failed", "CompleteSnapshot 1 failed"])
 def test_what_fails_later_is_undone(bench: Bench, image: Path, rehearse: Open, what: str) -> None:
     account = rehearse(faults=(what,))
@@ -77,7 +92,10 @@ def test_what_fails_later_is_undone(bench: Bench, image: Path, rehearse: Open, w
     assert is_whole(account, image)
 
 
-@pytest.mark.parametrize("number", range(1, 20, 3))
+SOME, ALL = range(1, 20, 3), [number for number in range(1, 28) if number % 3 != 1]
+
+
+@pytest.mark.parametrize("number", [*SOME, *(pytest.param(number, marks=pytest.mark.long) for number in ALL)])
 def test_kill_9_and_again(bench: Bench, image: Path, rehearse: Open, number: int) -> None:
     account = rehearse(latency=0.05)
     process = bench.start("publish", image, "--region", REGION)
