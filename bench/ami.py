@@ -18,7 +18,8 @@ Row = tuple[str, str, Figures, str]
 # What euca-bundle-image does, by the same programs: tar, pigz (or gzip), openssl, split, and a sum of each part.
 PIPELINE = (
     "tar -cS -C {0} bundled.raw | tee >(sha1sum >{0}/sum) | {1} | openssl enc -aes-128-cbc "
-    "-K $(printf 0%.0s {{1..32}}) -iv $(printf 1%.0s {{1..32}}) | split -b 10485760 - {0}/part. && sha1sum {0}/part.* >{0}/sums; rm {0}/part.*"
+    "-K $(printf 0%.0s {{1..32}}) -iv $(printf 1%.0s {{1..32}}) | "
+    "split -b 10485760 - {0}/part. && sha1sum {0}/part.* >{0}/sums; rm {0}/part.*"
 )
 
 

@@ -74,7 +74,7 @@ def test_any_fault_at_any_call(
     bench: Bench, image: Path, rehearse: Open, action: str, number: int, kind: str
 ) -> None:
     account = rehearse(faults=(f"{action} {number} {kind}",))
-    code, out, err = publish(bench)
+    code, _, err = publish(bench)
     assert code in {0, 5}, err
     assert is_whole(account, image) if code == 0 else held(account) == (0, 0), err
     assert publish(bench)[0] == 0
