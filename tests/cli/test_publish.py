@@ -315,6 +315,17 @@ def test_a_rehearsal_leaves_only_its_receipt(cli: Cli, hello: Path, rehearse: Op
     assert not list(tmp_path.glob("**/calls.jsonl"))[1:]
 
 
+def test_what_is_published_outlives_a_later_failure(cli: Cli, ebs: Path, rehearse: Open) -> None:
+    account = rehearse(faults=("ModifyImageAttribute 1 denied",))
+    first = cli("publish", ebs, "--region", REGION)
+    assert first.code == 0
+    said = cli("publish", ebs, "--region", REGION, "--share-with", "210987654321")
+    assert (said.code, said.out) == (5, "")
+    assert f"{first.out.strip()} is published, and stays" in said.err
+    assert held(account) == (1, 1)
+    assert cli("publish", ebs, "--region", REGION, "--share-with", "210987654321").out == first.out
+
+
 def test_sweeping(cli: Cli, ebs: Path, rehearse: Open) -> None:
     account = rehearse(faults=("CompleteSnapshot 1-99 denied",))
     said = cli("publish", ebs, "--region", REGION, "--keep-on-failure")

@@ -22,6 +22,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
 )
+from botocore.parsers import ResponseParserError
 
 from imagekit.errors import ImagekitError, PublishError
 from imagekit.publish.aws.signing import Credentials
@@ -119,6 +120,8 @@ def told(what: str) -> Iterator[None]:
         raise refused(what, error) from error
     except (EndpointConnectionError, HTTPClientError) as error:
         raise PublishError(f"{what}: the server cannot be reached", details=_short(str(error))) from error
+    except ResponseParserError as error:
+        raise PublishError(f"{what}: AWS's answer cannot be read", details=_short(str(error))) from error
     except BotoCoreError as error:
         hint = (
             "`aws configure`, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" if "redential" in str(error) else ""

@@ -88,6 +88,7 @@ def publish(path: Path, settings: PublishAmi, terms: Terms) -> list[Receipt]:
         ledger.write(receipt)
         _, found = image.choose(ec2, wanted)
         if found is None:
+            receipt.state = PENDING  # published once, perhaps, and gone since
             _upload(s3, settings, objects, receipt, ledger, terms)
             found = image.register(ec2, wanted, {"ImageLocation": location})
         else:
@@ -225,8 +226,12 @@ def _undoing(account: Account, receipt: Receipt, ledger: Ledger, terms: Terms) -
         if receipt.left:
             terms.note(f"{receipt.region}: kept, to go on with: {told_of(receipt.left)}")
         raise
-    except ImagekitError as error:
-        receipt.state, receipt.why, receipt.ended = FAILED, error.brief, now()
+    except Exception as error:
+        if receipt.state == PUBLISHED:
+            terms.note(f"{receipt.region}: {receipt.result} is published, and stays")
+            raise
+        brief = error.brief if isinstance(error, ImagekitError) else type(error).__name__
+        receipt.state, receipt.why, receipt.ended = FAILED, brief, now()
         ledger.write(receipt)
         left = receipt.left
         if left and terms.keep:

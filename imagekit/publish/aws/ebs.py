@@ -122,6 +122,9 @@ class _Publication:
                 return error
             except ImagekitError as error:
                 return self._failed(plan, receipt, error)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, what was made must not be left
+                brief = f"publishing ended by {type(error).__name__}"
+                return self._failed(plan, receipt, PublishError(brief, details=str(error)))
         return receipt
 
     def _make(self, plan: _Plan, key: str, receipt: Receipt, source: Receipt | None) -> None:
@@ -135,6 +138,7 @@ class _Publication:
         wanted = self._image(plan, key)
         _, found = image.choose(ec2, wanted)
         if found is None:
+            receipt.state, known = PENDING, False  # published once, perhaps, and gone since
             made = self._snapshot(plan, key, receipt, source)
             self._go_on()
             source_device = image.from_snapshot(self._root, made, self._settings.volume_type)
@@ -236,7 +240,10 @@ class _Publication:
         return snapshot.Begun(made, encrypted=False, state="pending", fresh=True)
 
     def _failed(self, plan: _Plan, receipt: Receipt, error: ImagekitError) -> ImagekitError:
-        """Undo what this publication made, and say so."""
+        """Undo what this publication made, and say so; what was published before is not touched."""
+        if receipt.state == PUBLISHED:
+            self._tell(plan.region, f"{receipt.result} is published, and stays")
+            return error
         receipt.state, receipt.why, receipt.ended = FAILED, error.brief, now()
         self._ledger.write(receipt)
         left, words = receipt.left, ""
