@@ -18,8 +18,8 @@ from imagekit.artifact import Artifact
 from imagekit.disk import libparted_version
 from imagekit.errors import RecipeError, TryAgainError
 from imagekit.events import Listener, Placed, StepDone, StepStarted, StepWaits, Warned, silent
-from imagekit.place import place_all
-from imagekit.plan import Input, Output, Plan, Source, Step, key
+from imagekit.place import deliver, delivered, place_all
+from imagekit.plan import Delivery, Input, Output, Plan, Source, Step, key
 from imagekit.sparse import BlockMap, allocated, digest_file, digest_tree, fingerprint, map_blocks
 from imagekit.store import Store, Stored
 
@@ -136,6 +136,21 @@ class Runner:
                 made[step] = found.result
             cached = found.result is not None
             yield Planned(*about, cached=cached, reason=found.reason, key=its_key)
+        yield from self._look_at_deliveries(plan, made)
+
+    def _look_at_deliveries(self, plan: Plan, made: Mapping[Step, Stored]) -> Iterator[Planned]:
+        for output in plan.outputs:
+            if output.delivery is None:
+                continue
+            about = (output.delivery.name, output.image, (output.target,))
+            main = made.get(output.main)
+            if main is None:
+                reason = f"{output.main.name} will be made"
+                yield Planned(*about, cached=False, reason=reason, key=None)
+                continue
+            there = delivered(output.delivery, main.digest, output.path, self.store.root) is not None
+            reason = "in its place" if there else f"{output.path} is not there, or another"
+            yield Planned(*about, cached=there, reason=reason, key=output.delivery.key(main.digest))
 
     def _tell(self, event: events.Event) -> None:
         with self._telling:  # a listener need not think of threads
@@ -188,9 +203,25 @@ def build(
         made, cached = _run_all(plan, runner, jobs)
         artifacts = []
         for output in plan.outputs:
-            artifact = _placed(output, made, cached, store, time.monotonic() - begun)
-            listener(Placed(artifact))
+            if output.delivery is None:
+                companions, there = _placed(output, made, store)
+            else:
+                companions, there = _delivered(output, output.delivery, made, store, listener)
+            # A delivery's main file is small: its data lies in what it was made with.
+            content = [output.path] if output.delivery is None else [output.path, *companions]
+            artifact = Artifact(
+                image=output.image,
+                target=output.target,
+                path=output.path,
+                companions=companions,
+                digest=made[output.main].digest,
+                size=sum(path.stat().st_size for path in content),
+                on_disk=sum(map(allocated, content)),
+                seconds=time.monotonic() - begun,
+                cached=there and all(cached[step] for _, step in output.files()),
+            )
             artifacts.append(artifact)
+            listener(Placed(artifact))
     return artifacts
 
 
@@ -221,22 +252,22 @@ def _ready(step: Step, made: Mapping[Step, Stored]) -> bool:
     return all(source in made for source in step.inputs.values() if isinstance(source, Step))
 
 
-def _placed(
-    output: Output, made: Mapping[Step, Stored], cached: Mapping[Step, bool], store: Store, seconds: float
-) -> Artifact:
+def _placed(output: Output, made: Mapping[Step, Stored], store: Store) -> tuple[tuple[Path, ...], bool]:
     files = [(made[step], path) for path, step in output.files()]
     place_all(files, store.root)
-    return Artifact(
-        image=output.image,
-        target=output.target,
-        path=output.path,
-        companions=tuple(path for _, path in files[:-1]),
-        digest=made[output.main].digest,
-        size=output.path.stat().st_size,
-        on_disk=allocated(output.path),
-        seconds=seconds,
-        cached=all(cached[step] for _, step in output.files()),
-    )
+    return tuple(path for _, path in files[:-1]), True
+
+
+def _delivered(
+    output: Output, delivery: Delivery, made: Mapping[Step, Stored], store: Store, listener: Listener
+) -> tuple[tuple[Path, ...], bool]:
+    """Make the artifact in its place; return its companions, and whether it was there."""
+    begun = time.monotonic()
+    listener(StepStarted(delivery.name, output.image, f"made in its place, {output.path.parent}"))
+    companions = [(made[step], path) for path, step in output.files() if path != output.path]
+    others, there = deliver(delivery, made[output.main], output.path, companions, store.root)
+    listener(StepDone(delivery.name, output.image, there, time.monotonic() - begun))
+    return (*(path for _, path in companions), *others), there
 
 
 def _check(inputs: Mapping[str, Input]) -> None:

@@ -12,11 +12,13 @@ from pathlib import Path
 from threading import get_ident
 
 from imagekit.errors import BuildError, ImagekitError, UsageError
+from imagekit.plan import Delivery
 from imagekit.sparse import copy
 from imagekit.store import Stored, full_disk
 
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 _HOUR = 3600
+_PAIR = 2  # a name and its state, of a file that a delivery made
 
 
 def place(result: Stored, path: Path, store: Path) -> None:
@@ -30,6 +32,54 @@ def place_all(files: Sequence[tuple[Stored, Path]], store: Path) -> None:
     The copies have no names until all of them are whole: a full disk leaves what was there as it was. They appear
     in the order of `files`. What we placed last is remembered in the store, by path.
     """
+    with _ready(files, store) as appear:
+        appear()
+
+
+def deliver(
+    delivery: Delivery, main: Stored, path: Path, companions: Sequence[tuple[Stored, Path]], store: Path
+) -> tuple[tuple[Path, ...], bool]:
+    """Place companions, and what a delivery makes of a result, or only touch what is there when it is the same.
+
+    Return the paths of the files that the delivery made beside the main one, and whether they were there.
+    """
+    found = delivered(delivery, main.digest, path, store)
+    if found is not None:
+        place_all(companions, store)
+        for one in (*found, path):
+            with _explained(one):
+                os.utime(one)
+    with ExitStack() as stack:
+        if found is None:
+            appear_first = stack.enter_context(_ready(companions, store))
+            _check_place(path)
+            with main.reading():
+                appear = stack.enter_context(delivery.run(main, path, delivery.options))
+            appear_first()
+            made = tuple(appear())
+    others = made if found is None else found
+    key = delivery.key(main.digest)
+    _remember(store, path, [[one.name, _state(one, key)] for one in (*others, path)])
+    return others, found is not None
+
+
+def delivered(delivery: Delivery, digest: str, path: Path, store: Path) -> tuple[Path, ...] | None:
+    """Return the files beside `path` when they and it are what a delivery made of this digest; else None."""
+    remembered = _remembered(_memory(store, path))
+    if not isinstance(remembered, list) or not all(
+        isinstance(one, list) and len(one) == _PAIR for one in remembered
+    ):
+        return None
+    key = delivery.key(digest)
+    files = [path.with_name(str(name)) for name, _ in remembered]
+    if any(_state(one, key) != state for one, (_, state) in zip(files, remembered, strict=True)):
+        return None
+    return tuple(files[:-1])
+
+
+@contextmanager
+def _ready(files: Sequence[tuple[Stored, Path]], store: Path) -> Iterator[Callable[[], None]]:
+    """Make the copies that are not there; the function that is lent gives them their names."""
     with ExitStack() as stack:
         ready: list[Callable[[], object]] = []
         for result, path in files:
@@ -38,13 +88,21 @@ def place_all(files: Sequence[tuple[Stored, Path]], store: Path) -> None:
                     ready.append(partial(os.utime, path))
                 else:
                     ready.append(stack.enter_context(_copied(result, path)))
-        for appear, (result, path) in zip(ready, files, strict=True):
-            with _explained(path):
-                appear()
-            with suppress(OSError):  # it is in its place, remembered or not
-                memory = _memory(store, path)
-                memory.parent.mkdir(exist_ok=True)
-                memory.write_text(json.dumps(_state(path, result.digest)))
+
+        def appear() -> None:
+            for one, (result, path) in zip(ready, files, strict=True):
+                with _explained(path):
+                    one()
+                _remember(store, path, _state(path, result.digest))
+
+        yield appear
+
+
+def _remember(store: Path, path: Path, what: object) -> None:
+    with suppress(OSError):  # it is in its place, remembered or not
+        memory = _memory(store, path)
+        memory.parent.mkdir(exist_ok=True)
+        memory.write_text(json.dumps(what))
 
 
 def _memory(store: Path, path: Path) -> Path:
@@ -71,10 +129,7 @@ def _remembered(memory: Path) -> object:
 def _copied(result: Stored, path: Path) -> Iterator[Callable[[], object]]:
     """Copy to a file that has no name until the function that is yielded is called, where the system can."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint=f"-o {path}/ puts artifacts into it by their default names")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is a device, a pipe or a socket: an artifact is a file with others beside it")
+    _check_place(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     _sweep(path)
     descriptor, named = _opened(path.parent, beside)
@@ -92,6 +147,13 @@ def _copied(result: Stored, path: Path) -> Iterator[Callable[[], object]]:
         os.close(descriptor)
         with suppress(OSError):  # it has its place, or never had a name
             beside.unlink()
+
+
+def _check_place(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint=f"-o {path}/ puts artifacts into it by their default names")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is a device, a pipe or a socket: an artifact is a file with others beside it")
 
 
 def _opened(folder: Path, name: Path) -> tuple[int, bool]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -54,15 +55,47 @@ class Step:
     tools: tuple[str, ...] = ()
 
 
+Deliver = Callable[[Input, Path, Mapping[str, Json]], AbstractContextManager[Callable[[], Sequence[Path]]]]
+"""A delivery's function: (main step's result, main file's path, options). A module-level function.
+
+It makes the files where they go, without their names; what it lends names them, the main file last, and returns
+the paths of the others.
+"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """How an artifact's files are made of its main step's result, in their place, instead of being a copy of it.
+
+    For files that nobody can count before they are made, or that take a secret, which no plan and no cache holds.
+    `options` say all that the bytes depend on beside that result, a secret by its fingerprint.
+    """
+
+    name: str
+    run: Deliver
+    options: Mapping[str, Json]
+    revision: int = 1
+
+    def key(self, digest: str) -> str:
+        """Return the key of the files that a result of this digest comes to, 64 hex characters."""
+        function = f"{self.run.__module__}.{self.run.__qualname__}"
+        parts = [self.name, function, self.revision, self.options, digest]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One artifact to come: its main file at `path`, its companions beside it by suffix, and its sidecar."""
+    """One artifact to come: its main file at `path`, its companions beside it by suffix, and its sidecar.
+
+    The main file is a copy of the main step's result, or what `delivery` makes of that.
+    """
 
     image: str
     target: str
     path: Path
     main: Step
     companions: Mapping[str, Step]
+    delivery: Delivery | None = None
 
     def files(self) -> Iterator[tuple[Path, Step]]:
         """Yield (final path, step), companions first, the main file last: the order in which they appear."""

@@ -87,10 +87,19 @@ def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
 
 
 def _images(path: Path, request: Request, environment: Mapping[str, str]) -> tuple[Image, ...]:
-    settings = request.settings or {}
+    settings = {**_of_environment(environment), **(request.settings or {})}
     images = (recipe.read if _is_recipe(path) else recipe.from_kernel)(path, settings, environment)
     recipe.check_sources(images, path if _is_recipe(path) else None)
     return images
+
+
+def _of_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    """Return the settings that Amazon's old tools took from the environment, which go before the recipe's."""
+    found: dict[str, object] = {}
+    for name, setting in (("EC2_PRIVATE_KEY", "private_key"), ("EC2_CERT", "cert"), ("EC2_USER", "user")):
+        if value := environment.get(name):
+            found[f"ami.{setting}"] = value if setting == "user" else str(Path(value).absolute())
+    return found
 
 
 def _is_recipe(path: Path) -> bool:
@@ -168,7 +177,7 @@ def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:
             )
         return [Path(out)]
     folder = Path(out or ".")
-    return [folder / f"{name}.{target}{_extension(target)}" for name, target in chosen]
+    return [folder / f"{name}{_ending(target)}" for name, target in chosen]
 
 
 def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:
@@ -184,6 +193,7 @@ def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:
         written.add(place)
 
 
-def _extension(target: str) -> str:
+def _ending(target: str) -> str:
+    """Return what follows the image's name: the target and its extension, unless that says it alone."""
     extension = targets.load(target).EXTENSION
-    return "" if extension == f".{target}" else extension
+    return extension if extension == f".{target}" or extension.count(".") > 1 else f".{target}{extension}"

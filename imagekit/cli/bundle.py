@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli.console import AsJson, Verbose, say
-from imagekit.cli.keys import PrivateKey, read_file
+from imagekit.cli.keys import PrivateKey
 from imagekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from imagekit.formats.ami import Secrets
 
-_ACCOUNT = re.compile(r"[0-9]{12}")
 _KERNEL = re.compile(r"[a-z]ki-[0-9a-f]{8,17}")
 _RAMDISK = re.compile(r"[a-z]ri-[0-9a-f]{8,17}")
 _VIRTUAL = re.compile(r"ami|root|swap|ephemeral[0-9]{1,2}")
@@ -84,18 +83,7 @@ def bundle(
 
     if secrets is not None and reproducible:
         raise UsageError("--secrets and --reproducible are two sources of one key: choose one")
-    account = user.replace("-", "")
-    if not _ACCOUNT.fullmatch(account):
-        raise UsageError(f"{user!r} is no AWS account: those are 12 digits", hint="--user, or EC2_USER")
-    own = ami.private_key(read_file(private_key))
-    theirs = ami.public_key(read_file(ec2_cert), str(ec2_cert))
-    if ami.same(own.public_key(), theirs):
-        raise UsageError(
-            f"{ec2_cert} is the user's own certificate: EC2 could not open the bundle",
-            hint="EC2's comes with ec2-ami-tools and euca2ools (cert-ec2.pem), one a partition",
-        )
-    if cert is not None and not ami.same(own.public_key(), ami.public_key(read_file(cert), str(cert))):
-        raise UsageError(f"{cert} and {private_key} are no pair", hint="--cert is the user's, not EC2's")
+    owner = ami.read_owner(private_key=private_key, ec2_cert=ec2_cert, user=user, cert=cert)
     machine = ami.Machine(
         architecture=_architecture(arch, image),
         kernel=_matching(kernel, _KERNEL, "an AKI: aki- and hexadecimal digits"),
@@ -103,8 +91,7 @@ def bundle(
         devices=dict(map(_device, devices or ())),
     )
     name = image.stem if name is None else name
-    key = _secrets(secrets, own if reproducible else None, image, name)
-    owner = ami.Owner(user=account, private=own, ec2=theirs)
+    key = _secrets(secrets, owner.private if reproducible else None, image, name)
     manifest = ami.bundle(image, Path(output), name, machine, owner, key)
     say(json.dumps({"manifest": str(manifest)}) if as_json else str(manifest))
 
@@ -126,7 +113,7 @@ def _secrets(file: Path | None, private: "rsa.RSAPrivateKey | None", image: Path
     from imagekit.sparse import digest_file  # noqa: PLC0415
 
     if file is not None:
-        return ami.secrets_from(read_file(file))
+        return ami.secrets_from(ami.read_file(file))
     if private is None:
         return ami.random_secrets()
     if not image.is_file():

@@ -19,8 +19,6 @@ PrivateKey = Annotated[
 
 app = typer.Typer(no_args_is_help=True, help="Keys for AMI bundles.")
 
-_LARGEST = 1 << 20
-
 
 @app.callback()
 def root() -> None:
@@ -57,20 +55,6 @@ def new(
         say(json.dumps({"private_key": str(key), "certificate": str(certificate)}))
     else:
         say(f"{key}\n{certificate}")
-
-
-def read_file(path: Path) -> bytes:
-    """Read a key or a certificate; UsageError, which never quotes it."""
-    try:
-        if not path.is_file():
-            raise UsageError(f"{path} is no file")
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read", details=error.strerror or "") from error
-    if len(data) > _LARGEST:
-        raise UsageError(f"{path} is too large for a key or a certificate")
-    return data
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imagekit.cli.console import AsJson, Verbose, say
-from imagekit.cli.keys import PrivateKey, read_file
+from imagekit.cli.keys import PrivateKey
 
 
 def unbundle(
@@ -26,7 +26,7 @@ def unbundle(
     """
     from imagekit.formats import ami  # noqa: PLC0415 -- an extra; and --help need not import it
 
-    own = ami.private_key(read_file(private_key))
+    own = ami.private_key(ami.read_file(private_key))
     out = Path(output or ".")
     if output is None or output.endswith("/") or out.is_dir():
         out /= f"{manifest.name.removesuffix('.xml').removesuffix('.manifest')}.raw"

@@ -19,6 +19,15 @@ def verify(
         bool,
         typer.Option("--guestfs/--no-guestfs", help="Have a real Linux kernel mount it, too (half a minute)."),
     ] = False,
+    private_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--private-key",
+            metavar="FILE",
+            envvar="EC2_PRIVATE_KEY",
+            help="That an AMI bundle was made with, PEM.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
@@ -26,7 +35,7 @@ def verify(
     from imagekit import verify as verifying  # noqa: PLC0415 -- --help need not import it
 
     checks = []
-    for check in verifying.verify(path, target=target, guestfs=guestfs):
+    for check in verifying.verify(path, target=target, guestfs=guestfs, private_key=private_key):
         checks.append({"check": check.name, "verdict": check.verdict, "seen": check.seen})
         if not as_json:
             tell(f"{check.verdict:7}  {check.name}: {check.seen}")

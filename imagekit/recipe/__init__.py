@@ -5,13 +5,14 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import Image, PublishAmi, PublishEbs, Recipe, schema
+from imagekit.recipe.models import Ami, Image, PublishAmi, PublishEbs, Recipe, schema
 from imagekit.recipe.sources import check_sources
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
 __all__ = [
     "MBR_LARGEST",
     "MIB",
+    "Ami",
     "Image",
     "PublishAmi",
     "PublishEbs",

@@ -114,8 +114,11 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
         )
     _check_mbr(image, path, at)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
+    keys = {name: getattr(image.ami, name) for name in ("private_key", "cert", "ec2_cert", "secrets")}
+    keys = {name: _found(key, folder) for name, key in keys.items() if key is not None}
     return image.model_copy(
         update={
+            "ami": image.ami.model_copy(update=keys),
             "name": image.name or stem(image.kernel),
             "kernel": _found(image.kernel, folder),
             "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,

@@ -190,6 +190,28 @@ class Publish(Model):
     ami: PublishAmi = Field(default_factory=PublishAmi)
 
 
+class Ami(Model):
+    """With which keys the ami target makes a bundle. The environment's EC2_… go before these."""
+
+    private_key: HostPath | None = Field(
+        default=None, description="The user's RSA key, PEM. Or EC2_PRIVATE_KEY; `imagekit keys new` makes one."
+    )
+    cert: HostPath | None = Field(
+        default=None, description="The user's certificate, only held against the key. Or EC2_CERT."
+    )
+    user: str | None = Field(default=None, description="The AWS account's 12 digits. Or EC2_USER.")
+    ec2_cert: HostPath | None = Field(
+        default=None, description="EC2's own certificate, cert-ec2.pem of ec2-ami-tools or euca2ools."
+    )
+    kernel: str | None = Field(
+        default=None, pattern=r"^aki-[0-9a-f]{8,17}$", description="PV-GRUB's. Default: `publish` finds it."
+    )
+    secrets: HostPath | None = Field(
+        default=None,
+        description="AES key and IV, 32 hex characters each. Default: made from image and private key.",
+    )
+
+
 class Image(Model):
     """One image: a kernel, what goes with it, and the systems to build it for."""
 
@@ -217,6 +239,7 @@ class Image(Model):
     vif: tuple[Vif, ...] = Field(default=(), strict=False)
     extra_disk: tuple[ExtraDisk, ...] = Field(default=(), strict=False)
     xen: Xen = Field(default_factory=Xen)
+    ami: Ami = Field(default_factory=Ami)
     prove: Prove = Field(default_factory=Prove)
     publish: Publish = Field(default_factory=Publish)
 

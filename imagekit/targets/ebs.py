@@ -26,11 +26,16 @@ def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     return why_not(facts, Way.PV_GRUB)
 
 
+def check_filesystem(image: Image) -> None:
+    """UnsuitedError for a file system that PV-GRUB cannot read."""
+    if image.filesystem.type.startswith("fat"):
+        raise UnsuitedError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
+
+
 def plan(job: Job) -> Output:
     """Plan the raw image; the block list is in its sidecar."""
     image = job.image
-    if image.filesystem.type.startswith("fat"):
-        raise UnsuitedError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
+    check_filesystem(image)
     size = image.disk.size
     if size is not None and (size % _GIB or not 0 < size <= _LARGEST):
         raise UnsuitedError(

@@ -14,6 +14,7 @@ from tempfile import gettempdir
 
 from imagekit.errors import UsageError, VerificationError
 from imagekit.store import full_disk
+from imagekit.verify.ami import check_ami, opened
 from imagekit.verify.check import Check, skipped
 from imagekit.verify.claims import Claims
 from imagekit.verify.content import check_content
@@ -32,24 +33,33 @@ from imagekit.verify.xen import check_xen
 
 __all__ = ["Check", "Claims", "kernel_of", "verify"]
 
-_SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {"ebs": check_ebs, "xen": check_xen}
-_OBEYING = {"ebs"}
+_SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
+    "ami": check_ami,
+    "ebs": check_ebs,
+    "xen": check_xen,
+}
+_OBEYING = {"ami", "ebs"}
 """Targets whose loader reads menu.lst and nothing else."""
 
 
-def verify(path: Path, *, target: str | None = None, guestfs: bool = False) -> Iterator[Check]:
+def verify(
+    path: Path, *, target: str | None = None, guestfs: bool = False, private_key: Path | None = None
+) -> Iterator[Check]:
     """Yield each check of an artifact as it passes; `path` is its main file or its sidecar.
 
     Without a sidecar `target` says what it is to be, and only what needs no sidecar is checked. `guestfs` has a
-    real Linux kernel mount it, too. VerificationError (exit 6) on the first lie; UsageError for what is no
-    artifact; ToolError (exit 4) when e2fsck or pygrub is missing: what else is missing makes a skipped check.
+    real Linux kernel mount it, too; `private_key` opens an AMI bundle. VerificationError (exit 6) on the first
+    lie; UsageError for what is no artifact; ToolError (exit 4) when e2fsck or pygrub is missing: what else is
+    missing makes a skipped check.
     """
     with _plainly(path):
         subject = identify(path, target)
-        yield from check_content(subject)
-        with scratch(subject.path) as room:
-            yield from _check_disk(subject, room, guestfs=guestfs)
-        yield from _SYSTEMS.get(subject.target, _unknown)(subject)
+        if subject.target == "ami":
+            with opened(subject, private_key) as (check, image):
+                yield check
+                yield from _check_all(image, guestfs=guestfs)
+        else:
+            yield from _check_all(subject, guestfs=guestfs)
 
 
 def kernel_of(path: Path) -> tuple[bytes, str]:
@@ -57,6 +67,13 @@ def kernel_of(path: Path) -> tuple[bytes, str]:
     with _plainly(path), scratch(path.absolute()) as room:
         taken = take(room)
         return taken.kernel.read_bytes(), taken.cmdline
+
+
+def _check_all(subject: Subject, *, guestfs: bool) -> Iterator[Check]:
+    yield from check_content(subject)
+    with scratch(subject.path) as room:
+        yield from _check_disk(subject, room, guestfs=guestfs)
+    yield from _SYSTEMS.get(subject.target, _unknown)(subject)
 
 
 def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[Check]:

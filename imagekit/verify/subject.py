@@ -9,6 +9,8 @@ from imagekit.artifact import SUFFIX, Sidecar
 from imagekit.errors import UsageError, VerificationError
 from imagekit.verify.claims import Claims
 
+_BUNDLE = ".manifest.xml"  # a name that nothing else has
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -33,6 +35,8 @@ def identify(path: Path, target: str | None) -> Subject:
     main = path.with_name(path.name.removesuffix(SUFFIX)) if path.name.endswith(SUFFIX) else path
     length = _length(main, alone=main != path and path.exists())
     sidecar = Sidecar.read(main)
+    if sidecar is None and target is None and main.name.endswith(_BUNDLE):
+        target = "ami"
     if target is not None:
         targets.load(target)
     if sidecar is None:

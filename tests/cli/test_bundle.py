@@ -145,3 +145,82 @@ def test_keys_are_private_and_never_written_over(cli: Cli, raw: Path) -> None:
     assert "pk.pem is there already" in said.err
     assert Path("pk.pem").read_bytes() == before
     assert json.loads(cli("keys", "new", "-o", "more", "--json").out)["private_key"] == "more/pk.pem"
+
+
+@pytest.fixture
+def variables(raw: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Set what the old tools read; return what a build needs besides."""
+    assert raw.exists()
+    monkeypatch.setenv("EC2_PRIVATE_KEY", "pk.pem")
+    monkeypatch.setenv("EC2_CERT", "cert.pem")
+    monkeypatch.setenv("EC2_USER", ACCOUNT)
+    return ("--set", "ami.ec2_cert=ec2.pem")
+
+
+def test_built_verified_and_back(cli: Cli, hello: Path, raw: Path, variables: tuple[str, ...]) -> None:
+    said = cli("build", hello, "-t", "ami", "-o", "out/", *variables)
+    assert (said.code, said.out) == (0, "out/app.manifest.xml\n"), said.err
+    assert sorted(os.listdir("out")) == ["app.manifest.xml", "app.manifest.xml.imagekit.json", "app.part.0"]
+    again = json.loads(cli("build", hello, "-t", "ami", "-o", "out/", "--json", *variables).out)["artifacts"]
+    assert [one["cached"] for one in again] == [True]
+    assert cli("verify", "out/app.manifest.xml").code == 0
+    assert cli("unbundle", "out/app.manifest.xml", "-o", "back.raw").code == 0
+    assert Path("back.raw").read_bytes() == raw.read_bytes()
+    run("e2fsck", "-fn", "back.raw")
+
+
+def test_a_build_tells_no_secret(cli: Cli, hello: Path, variables: tuple[str, ...], tmp_path: Path) -> None:
+    Path("aes").write_text("0123456789abcdef" * 2 + "\n" + "fedcba9876543210" * 2)
+    more = ("-t", "ami", "-o", "out/", *variables, "--set", "ami.secrets=aes")
+    told = ""
+    for arguments in (("plan",), ("plan", "--json"), ("build", "-v", "--progress", "json"), ("build", "--json")):
+        said = cli(arguments[0], hello, *more, *arguments[1:])
+        assert said.code == 0, said.err
+        told += said.out + said.err
+    written = [path for folder in ("out", "cache") for path in (tmp_path / folder).rglob("*") if path.is_file()]
+    data = told.encode() + b"".join(path.read_bytes() for path in written if path.stat().st_size < 1 << 20)
+    lines = [line for line in Path("pk.pem").read_bytes().splitlines() if not line.startswith(b"-----")]
+    key, iv = (bytes.fromhex(line) for line in Path("aes").read_text().split())
+    for secret in (*lines, key, iv, *Path("aes").read_bytes().split()):
+        assert secret not in data
+
+
+def test_what_a_plan_says_of_a_bundle(cli: Cli, hello: Path, variables: tuple[str, ...]) -> None:
+    arguments = (hello, "-t", "ami", "-o", "out/", "--json", *variables)
+
+    def bundling() -> tuple[bool, str]:
+        (step,) = [one for one in json.loads(cli("plan", *arguments).out)["steps"] if one["step"] == "bundle"]
+        return step["cached"], step["reason"]
+
+    assert bundling() == (False, "out/app.manifest.xml is not there, or another")
+    assert cli("build", *arguments).code == 0
+    assert bundling() == (True, "in its place")
+
+
+def test_what_cannot_be_built(cli: Cli, hello: Path, kernels: Path, variables: tuple[str, ...]) -> None:
+    said = cli("build", hello, "-t", "ami", "-o", "out/")
+    assert (said.code, said.out) == (2, "")
+    assert "an AMI bundle takes EC2's certificate, which nothing names" in said.err
+    said = cli("build", kernels / "hello-pvh.xen", "-t", "ami", "-o", "out/", *variables)
+    assert (said.code, said.out) == (3, "")
+    assert not Path("out").exists()
+
+
+def test_a_lie_is_found(
+    cli: Cli, hello: Path, variables: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("build", hello, "-t", "ami", "-o", "out/", *variables).code == 0
+    part = Path("out/app.part.0")
+    good = part.read_bytes()
+    part.write_bytes(good[:-20] + bytes(20))
+    assert cli("verify", "out/app.manifest.xml").code == 6
+    part.write_bytes(good)
+    assert cli("verify", "out/app.manifest.xml").code == 0
+    sidecar = Path("out/app.manifest.xml.imagekit.json")
+    told = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**told, "digest": "0" * 64}))
+    assert cli("verify", "out/app.manifest.xml").code == 6
+    monkeypatch.delenv("EC2_PRIVATE_KEY")
+    said = cli("verify", "out/app.manifest.xml")
+    assert (said.code, said.out) == (2, "")
+    assert "hint: --private-key, or EC2_PRIVATE_KEY" in said.err

@@ -8,10 +8,12 @@ from imagekit.errors import ToolError
 
 try:
     from imagekit.formats.ami.bundle import Owner
-    from imagekit.formats.ami.folder import bundle, unbundle
+    from imagekit.formats.ami.folder import bundle, bundling, unbundle
     from imagekit.formats.ami.keys import (
         Secrets,
+        commitment,
         derived_secrets,
+        fingerprint,
         new_pair,
         private_key,
         public_key,
@@ -20,6 +22,7 @@ try:
         secrets_from,
     )
     from imagekit.formats.ami.manifest import ARCHITECTURES, SUFFIX, Machine
+    from imagekit.formats.ami.owner import read_file, read_owner
 except ModuleNotFoundError as error:
     if error.name is None or error.name.partition(".")[0] not in {"cryptography", "isal"}:
         raise
@@ -34,11 +37,16 @@ __all__ = [
     "Owner",
     "Secrets",
     "bundle",
+    "bundling",
+    "commitment",
     "derived_secrets",
+    "fingerprint",
     "new_pair",
     "private_key",
     "public_key",
     "random_secrets",
+    "read_file",
+    "read_owner",
     "same",
     "secrets_from",
     "unbundle",

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from glob import escape
 from pathlib import Path
 from stat import S_ISREG
@@ -32,10 +33,25 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 def bundle(image: Path, folder: Path, name: str, machine: Machine, owner: Owner, secrets: keys.Secrets) -> Path:
     """Bundle a raw image into a folder, and return the manifest's path."""
+    manifest = folder / f"{name}{SUFFIX}"
+    with bundling(image, manifest, name, machine, owner, secrets) as appear:
+        appear()
+    return manifest
+
+
+@contextmanager
+def bundling(
+    image: Path, manifest: Path, name: str, machine: Machine, owner: Owner, secrets: keys.Secrets
+) -> Iterator[Callable[[], list[Path]]]:
+    """Bundle a raw image beside a manifest's path, under no names yet.
+
+    The function that is lent gives the files their names, the manifest last, and returns the parts' paths.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be a bundle's name", hint="--name: letters, digits, and . _ - in between"
         )
+    folder = manifest.parent
     with _opened(image) as descriptor, _workplace(folder, name) as work:
         before = _state(descriptor)
         size = before[0]
@@ -52,7 +68,7 @@ def bundle(image: Path, folder: Path, name: str, machine: Machine, owner: Owner,
         width = len(str(len(digests) - 1))
         parts = [Part(f"{name}.part.{index:0{width}}", digest) for index, digest in enumerate(digests)]
         (work / "manifest").write_bytes(manifest_of(name, size, machine, owner, secrets, parts, sums))
-        return _appear(work, folder, name, parts)
+        yield partial(_appear, work, manifest, name, parts)
 
 
 def unbundle(manifest: Path, out: Path, private: rsa.RSAPrivateKey) -> Manifest:
@@ -171,9 +187,9 @@ def _cut(stream: Iterator[bytes], work: Path) -> Iterator[str]:
         index += 1
 
 
-def _appear(work: Path, folder: Path, name: str, parts: Sequence[Part]) -> Path:
+def _appear(work: Path, manifest: Path, name: str, parts: Sequence[Part]) -> list[Path]:
     """Give all files their names, the manifest last; parts of an older bundle that was longer go."""
-    manifest = folder / f"{name}{SUFFIX}"
+    folder = manifest.parent
     manifest.unlink(missing_ok=True)  # it would speak of parts that are others now
     for index, part in enumerate(parts):
         (work / str(index)).replace(folder / part.name)
@@ -183,7 +199,7 @@ def _appear(work: Path, folder: Path, name: str, parts: Sequence[Part]) -> Path:
         if old.fullmatch(path.name) and path.name not in ours:
             path.unlink()
     (work / "manifest").replace(manifest)
-    return manifest
+    return [folder / part.name for part in parts]
 
 
 @contextmanager

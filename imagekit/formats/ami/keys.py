@@ -53,11 +53,26 @@ def secrets_from(data: bytes) -> Secrets:
 
 def derived_secrets(private: rsa.RSAPrivateKey, name: str, image: str) -> Secrets:
     """Return the key and IV that only this user's key gives this image (by its digest) under this name."""
+    secret = _derived(private, f"imagekit AMI bundle\0{name}\0{image}".encode())
+    return Secrets(secret[:_AES], secret[_AES:])
+
+
+def fingerprint(public: rsa.RSAPublicKey) -> str:
+    """Return what tells a public key from others: SHA-256 of its DER, 64 hex characters."""
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(public.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+
+
+def commitment(private: rsa.RSAPrivateKey, secrets: Secrets) -> str:
+    """Return what tells a key and IV from others, and nobody without the private key more: 64 hex characters."""
+    return _derived(private, b"imagekit AMI secrets\0" + secrets.key + secrets.iv).hex()
+
+
+def _derived(private: rsa.RSAPrivateKey, about: bytes) -> bytes:
     raw = private.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    secret = hmac.digest(hashlib.sha256(raw).digest(), f"imagekit AMI bundle\0{name}\0{image}".encode(), "sha256")
-    return Secrets(secret[:_AES], secret[_AES:])
+    return hmac.digest(hashlib.sha256(raw).digest(), about, "sha256")
 
 
 def private_key(data: bytes) -> rsa.RSAPrivateKey:
