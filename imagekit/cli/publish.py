@@ -161,9 +161,9 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         account=wish.account,
         keep=wish.keep,
     )
-    if path.name.endswith(_BUNDLE):
-        return _publish_bundle(path, wish, terms)
     sidecar = Sidecar.read(path) if path.is_file() else None
+    if sidecar is None and path.name.endswith(_BUNDLE):
+        return _publish_bundle(path, wish, terms)
     if sidecar is None:
         raise UsageError(
             f"{path} is not there, or has no sidecar beside it",
@@ -186,7 +186,7 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
 
 
 def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
-    from imagekit.publish.aws.bundle import publish as run  # noqa: PLC0415
+    from imagekit.publish.aws.bundle import publish_manifest  # noqa: PLC0415
     from imagekit.recipe import PublishAmi  # noqa: PLC0415
 
     if wish.require_proof:
@@ -194,7 +194,7 @@ def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
     settings = _settings("ami", None, wish.chosen)
     assert isinstance(settings, PublishAmi)  # noqa: S101 -- its table is that
     try:
-        return run(path, settings, terms)
+        return publish_manifest(path, settings, terms)
     except InterruptedByUser:
         terms.stop.set()
         raise

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "Amazon EC2, instance store: AMI bundle, its parts beside the manifest"
 EXTENSION = ".manifest.xml"
+PUBLISHER = "imagekit.publish.aws.bundle:publish"
 
 refusal = ebs.refusal
 

@@ -61,6 +61,27 @@ network = "10.0.0.1/24"
 get = "http://10.0.0.2/"
 expect_body = "Welcome"
 
+[ami]
+private_key = "pk.pem"
+cert = "cert.pem"
+user = "123456789012"
+ec2_cert = "ec2.pem"
+kernel = "aki-dc9ed9af"
+secrets = "aes"
+
+[publish.ami]
+bucket = "our-bundles"
+prefix = "images/"
+name = "every key"
+on_name_clash = "reuse"
+description = "a bundle"
+tags = { team = "web" }
+kernel = "aki-dc9ed9af"
+share_with = ["123456789012"]
+public = true
+deprecate_at = "2030-01-01T00:00Z"
+workers = 4
+
 [publish.ebs]
 regions = ["eu-west-1", "us-gov-west-1"]
 copy_snapshot = true
@@ -122,7 +143,28 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "get": "http://10.0.0.2/",
             "expect_body": "Welcome",
         },
+        "ami": {
+            "private_key": tmp_path / "pk.pem",
+            "cert": tmp_path / "cert.pem",
+            "user": "123456789012",
+            "ec2_cert": tmp_path / "ec2.pem",
+            "kernel": "aki-dc9ed9af",
+            "secrets": tmp_path / "aes",
+        },
         "publish": {
+            "ami": {
+                "bucket": "our-bundles",
+                "prefix": "images/",
+                "name": "every key",
+                "on_name_clash": "reuse",
+                "description": "a bundle",
+                "tags": {"team": "web"},
+                "kernel": "aki-dc9ed9af",
+                "share_with": ("123456789012",),
+                "public": True,
+                "deprecate_at": "2030-01-01T00:00Z",
+                "workers": 4,
+            },
             "ebs": {
                 "regions": ("eu-west-1", "us-gov-west-1"),
                 "copy_snapshot": True,

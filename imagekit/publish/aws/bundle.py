@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
 from imagekit.formats.ami.manifest import SUFFIX, Manifest, from_xml
-from imagekit.publish import Terms
+from imagekit.publish import Order, Terms
 from imagekit.publish.aws import image, pv
 from imagekit.publish.aws.account import Account, code_of, told
 from imagekit.publish.aws.snapshot import Patience
@@ -41,8 +41,13 @@ class _Object:
     sha1: str
 
 
-def publish(path: Path, settings: PublishAmi, terms: Terms) -> list[Receipt]:
-    """Upload the bundle of a manifest, and register it in its bucket's region."""
+def publish(order: Order) -> list[Receipt]:
+    """Publish the artifact of the target ami."""
+    return publish_manifest(order.path, cast("PublishAmi", order.settings), order.terms, order.proof)
+
+
+def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str = "") -> list[Receipt]:
+    """Upload the bundle of a manifest, whoever made it, and register it in its bucket's region."""
     manifest, objects, digest = _checked(path, settings.prefix)
     if settings.bucket is None:
         raise UsageError("no bucket is named", hint="--bucket NAME, an S3 bucket in the region to publish to")
@@ -84,6 +89,7 @@ def publish(path: Path, settings: PublishAmi, terms: Terms) -> list[Receipt]:
     ledger = Ledger(terms.state)
     with ledger.entry(fresh) as receipt, _undoing(account, receipt, ledger, terms):
         receipt.state, receipt.why = (receipt.state if receipt.state == PUBLISHED else PENDING), ""
+        receipt.proof = proof or receipt.proof
         receipt.details |= {"kernel": kernel, "instance_types": list(types), "key": key, "location": location}
         ledger.write(receipt)
         _, found = image.choose(ec2, wanted)
