@@ -75,7 +75,7 @@ def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
     assert [artifact["target"] for artifact in found["artifacts"]] == ["xen"]
-    assert [skipped["target"] for skipped in found["skipped"]] == ["ebs"]
+    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs"]
     assert "hello-pvh: not for ebs: " in said.err
 
 
@@ -144,7 +144,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
         (("cache", "nonsense"), "No such command"),
         (
             ("build", "app.xen", "-t", "nowhere"),
-            "error: no target is named 'nowhere'\nhint: one of ebs, xen, or all\n",
+            "error: no target is named 'nowhere'\nhint: one of ami, ebs, xen, or all\n",
         ),
         (
             ("build", "app.xen", "--set", "memory"),
@@ -430,7 +430,7 @@ def test_nobody_prunes_under_a_build(cli: Cli, hello: Path, tmp_path: Path) -> N
 
 def test_targets_and_schema(cli: Cli) -> None:
     lines = cli("targets").out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["ebs", ".ebs"], ["xen", ".raw"]]
+    assert [line.split()[:2] for line in lines] == [["ami", ".manifest.xml"], ["ebs", ".ebs"], ["xen", ".raw"]]
     assert json.loads(cli("targets", "--json").out)["ebs"]["extension"] == ".ebs"
     said = cli("schema")
     assert (said.code, said.err) == (0, "")

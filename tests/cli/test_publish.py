@@ -221,6 +221,7 @@ def test_given_to_others_and_deprecated(cli: Cli, hello: Path, rehearse: Open, t
     assert seen["Description"] == "said so"
     assert {"Key": "team", "Value": "unikernels"} in seen["Tags"]
     assert len(account.images(REGION)) == 1, "the xen target is not uploaded"
+    assert not list((tmp_path / "cache" / "tmp").iterdir()), "what was built for it is gone again"
 
 
 def test_a_proof_is_asked_for(cli: Cli, ebs: Path, rehearse: Open) -> None:

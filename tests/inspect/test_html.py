@@ -64,12 +64,13 @@ def opened(browser: webdriver.Chrome, folder: Path, report: Report) -> None:
 
 
 def requests(browser: webdriver.Chrome) -> list[str]:
-    """Return every address that the page asked for."""
+    """Return every address that the page asked for; the browser's own pages are not its."""
     messages = (json.loads(row)["message"] for row in said(browser, "performance"))
     return [
         cast("str", message["params"]["request"]["url"])
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
+        and not message["params"]["request"]["url"].startswith("chrome")
     ]
 
 

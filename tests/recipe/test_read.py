@@ -183,7 +183,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "deprecate_at": "2030-01-01T00:00Z",
                 "workers": 8,
                 "uploader": "boto3",
-            }
+            },
         },
     }
 

@@ -211,10 +211,16 @@ class _Publication:
                     self._go_on()
 
                 sent = snapshot.fill(self._account, wanted, begun, descriptor, already, done)
+            self._go_on()
+            snapshot.complete(self._account, wanted, begun.id, sent)
+        except PublishError:
+            ec2 = self._account.client("ec2", plan.region)
+            if not snapshot.was_completed(ec2, begun.id, self._wait):
+                raise
+            self._tell(plan.region, f"{begun.id}: another publisher was faster")
+            return
         finally:
             os.close(descriptor)
-        self._go_on()
-        snapshot.complete(self._account, wanted, begun.id, sent)
         journal.forget()
         self._tell(plan.region, f"{begun.id}: {sent.sent} of {sent.count} blocks sent")
 
