@@ -1,4 +1,4 @@
-"""The options that say what to build, for `build` and `plan`."""
+"""The options that say what to build, and what opens it: more than one command has them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +34,12 @@ Cmdline = Annotated[str | None, typer.Option(help="The kernel's command line.")]
 Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="The guest's memory: 64MiB.")]
 Layout = Annotated[str | None, typer.Option(metavar="plain|mbr|gpt", help="The disk's layout.")]
 Size = Annotated[str | None, typer.Option(metavar="SIZE", help="The disk's size: 2GiB. Default: what is needed.")]
+PrivateKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--private-key", metavar="FILE", envvar="EC2_PRIVATE_KEY", help="That an AMI bundle was made with, PEM."
+    ),
+]
 Boot = Annotated[str | None, typer.Option(metavar="auto|pv|pvh", help="The kind of guest.")]
 
 

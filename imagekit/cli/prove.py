@@ -72,6 +72,7 @@ def prove(
     console: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the guest's console there; - for stdout.")
     ] = None,
+    private_key: asked.PrivateKey = None,
     prepare: Annotated[bool, typer.Option("--prepare", help="Make the lab, or renew it.")] = False,
     debs: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="With --prepare: the Debian packages lie there.")
@@ -107,7 +108,14 @@ def prove(
             say(str(lab.folder))
             return
     expected = Expected(expect or "", power_off, expect_body or "") if expect or power_off or expect_body else None
-    wish = Wish(expected, _network(network, get, expect_body), timeout, by.value if by else None, _bytes(memory))
+    wish = Wish(
+        expected,
+        _network(network, get, expect_body),
+        timeout,
+        by.value if by else None,
+        _bytes(memory),
+        private_key,
+    )
     proofs = [proof for path in paths or () for proof in _proofs(path, target, laboratory, wish, memory)]
     report(proofs, as_json=as_json, quiet=quiet, console=console)
 
@@ -122,12 +130,14 @@ class Wish:
         timeout: float | None = None,
         by: str | None = None,
         memory: int | None = None,
+        private_key: Path | None = None,
     ) -> None:
         self.expected = expected
         self.network = network
         self.timeout = timeout
         self.by = by
         self.memory = memory
+        self.private_key = private_key
 
 
 def prove_one(
@@ -136,14 +146,18 @@ def prove_one(
     """Prove one artifact, as the command line and its recipe want it."""
     from imagekit.kernel import Way  # noqa: PLC0415
     from imagekit.prove import Expected, subject  # noqa: PLC0415
+    from imagekit.unwrap import unwrapped  # noqa: PLC0415
 
     expected, network, timeout = wish.expected, wish.network, wish.timeout
     if image is not None:
         expected = expected or expected_of(image)
         network = network or network_of(image)
         timeout = timeout or image.prove.timeout
-    found = subject(path, target=target, way=Way(wish.by) if wish.by else None, memory=wish.memory)
-    return laboratory.prove(found, expected or Expected(), network=network, timeout=timeout or 60.0)
+    way = Way(wish.by) if wish.by else None
+    private_key = wish.private_key or (image.ami.private_key if image else None)
+    with unwrapped(path, private_key) as raw:
+        found = subject(path, target=target, way=way, memory=wish.memory, raw=raw)
+        return laboratory.prove(found, expected or Expected(), network=network, timeout=timeout or 60.0)
 
 
 def expected_of(image: "Image") -> "Expected":

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Verbose, say, tell
 
 
@@ -19,15 +20,7 @@ def verify(
         bool,
         typer.Option("--guestfs/--no-guestfs", help="Have a real Linux kernel mount it, too (half a minute)."),
     ] = False,
-    private_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--private-key",
-            metavar="FILE",
-            envvar="EC2_PRIVATE_KEY",
-            help="That an AMI bundle was made with, PEM.",
-        ),
-    ] = None,
+    private_key: asked.PrivateKey = None,
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:

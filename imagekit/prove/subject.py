@@ -36,8 +36,10 @@ class Subject:
     cmdline: str = ""
 
 
-def subject(path: Path, *, target: str | None, way: Way | None, memory: int | None) -> Subject:
-    """Return what a path, and what was asked for, come to.
+def subject(
+    path: Path, *, target: str | None, way: Way | None, memory: int | None, raw: Path | None = None
+) -> Subject:
+    """Return what a path, and what was asked for, come to; `raw` is the disk in it, where it wraps one.
 
     UsageError for what cannot be booted as asked; VerificationError (exit 6) for a file that is not what its
     sidecar says.
@@ -51,7 +53,8 @@ def subject(path: Path, *, target: str | None, way: Way | None, memory: int | No
         raise UsageError(f"{path} is not there, or is no file")
     sidecar = Sidecar.read(path)
     claims = None if sidecar is None else Claims.of(sidecar)
-    digest = digest_file(path)
+    booted = raw or path
+    digest = digest_file(booted)
     if claims is not None and claims.digest != digest:
         raise VerificationError(
             f"{path} is not what its sidecar says",
@@ -59,7 +62,7 @@ def subject(path: Path, *, target: str | None, way: Way | None, memory: int | No
             hint="build it again, or prove it alone, with --by",
         )
     found = Subject(
-        path=path,
+        path=booted,
         name=claims.image if claims else path.name,
         target=target or (claims.target if claims else ""),
         way=way or _own_way(claims, target),

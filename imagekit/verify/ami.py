@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from imagekit.errors import UsageError, VerificationError
+from imagekit.errors import VerificationError
+from imagekit.unwrap import unwrapped
 from imagekit.verify.check import Check, passed
 from imagekit.verify.subject import Subject
 
@@ -16,17 +16,10 @@ _LARGEST = 10 << 30  # the root device of instance store
 @contextmanager
 def opened(subject: Subject, private_key: Path | None) -> Iterator[tuple[Check, Subject]]:
     """Lend the bundle's image, as the subject that the sidecar describes; every digest and the signature hold."""
-    from imagekit.formats import ami  # noqa: PLC0415 -- an extra
+    from imagekit.formats.ami.manifest import from_xml  # noqa: PLC0415 -- an extra
 
-    if private_key is None:
-        raise UsageError(
-            "a bundle's image is read with the private key that it was made with",
-            hint="--private-key, or EC2_PRIVATE_KEY",
-        )
-    private = ami.private_key(ami.read_file(private_key))
-    with TemporaryDirectory(prefix="imagekit-verify-") as folder:
-        image = Path(folder) / f"{subject.path.name}.raw"
-        found = ami.unbundle(subject.path, image, private)
+    with unwrapped(subject.path, private_key) as image:
+        found = from_xml(subject.path.read_bytes()).manifest
         if subject.claims is not None and found.machine.architecture != subject.claims.architecture:
             raise VerificationError(
                 "manifest and sidecar differ in the architecture",

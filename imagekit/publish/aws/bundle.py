@@ -53,7 +53,7 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
         raise UsageError("no bucket is named", hint="--bucket NAME, an S3 bucket in the region to publish to")
     account = Account(terms.environment, terms.account)
     account.credentials()
-    region = _region_of(account, settings.bucket)
+    region = _region_of(account, settings.bucket, terms)
     ec2, s3 = account.client("ec2", region), account.client("s3", region)
     _check_grants(s3, settings.bucket)
     name = settings.name or image.default_name(manifest.name, digest)
@@ -138,14 +138,27 @@ def _checked(path: Path, prefix: str) -> tuple[Manifest, list[_Object], str]:
     return manifest, objects, hashlib.sha256(data).hexdigest()
 
 
-def _region_of(account: Account, bucket: str) -> str:
+def _make_bucket(account: Account, bucket: str) -> str:
+    """Make a rehearsed account's bucket, and return its region; a real one is the user's own."""
+    region = account.default_region or "us-east-1"
+    s3 = account.client("s3", region)
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    with told(f"making the bucket {bucket}"):
+        s3.create_bucket(Bucket=bucket, ObjectOwnership="BucketOwnerPreferred", **where)
+    return region
+
+
+def _region_of(account: Account, bucket: str, terms: Terms) -> str:
     """Return a bucket's region: an image is registered where its bundle lies."""
     s3 = account.client("s3", account.default_region or "us-east-1")
     try:
         with told(f"looking for the bucket {bucket}"):
             said = s3.head_bucket(Bucket=bucket)
     except PublishError as error:
-        if code_of(error) in {*_MISSING, "NoSuchBucket"}:
+        missing = code_of(error) in {*_MISSING, "NoSuchBucket"}
+        if missing and terms.rehearsed:
+            return _make_bucket(account, bucket)
+        if missing:
             raise PublishError(
                 f"there is no bucket {bucket}", hint=f"aws s3 mb s3://{bucket} --region eu-west-1 makes one"
             ) from error
