@@ -1,6 +1,7 @@
 """A server over TLS that takes blocks as the EBS direct APIs do and keeps none: what is left is the client's cost.
 
-sink.py FOLDER [LATENCY]; prints its port. Its certificate is FOLDER/certificate.pem.
+sink.py FOLDER [LATENCY]; prints its port. Its certificate is FOLDER/certificate.pem. LATENCY, in seconds, is that of
+a round trip: an answer costs one, a new connection two (TCP's handshake and TLS 1.3's).
 """
 
 import socket
@@ -18,6 +19,7 @@ HEAD = 8192
 def serve(plain: socket.socket, context: ssl.SSLContext, latency: float) -> None:
     """Answer one connection until it ends."""
     room = memoryview(bytearray(1 << 20))
+    time.sleep(2 * latency)
     try:
         with context.wrap_socket(plain, server_side=True) as kept:
             while one(kept, room, latency):
