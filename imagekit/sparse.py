@@ -197,18 +197,31 @@ def copy(source: Path, target: int) -> None:
 def _copy_data(source: int, target: int) -> None:
     length = os.fstat(source).st_size
     os.ftruncate(target, length)
+    transfer(source, target, ((start, start, end - start) for start, end in extents(source, length)))
 
-    def chunk(place: tuple[int, int]) -> None:
-        at, size = place
-        data = memoryview(os.pread(source, size, at))
-        if len(data) < size:
+
+def transfer(source: int, target: int, runs: Iterable[tuple[int, int, int]], *, holes: bool = False) -> None:
+    """Copy runs, each (place in the source, place in the target, bytes), from one descriptor to the other.
+
+    With `holes`, blocks that are all zero are not written. OSError when the source ends before.
+    """
+
+    def chunk(place: tuple[int, int, int]) -> None:
+        here, there, size = place
+        piece = os.pread(source, size, here)
+        if len(piece) < size:
             raise OSError(errno.EIO, "the file became shorter while it was copied")
+        if holes and piece == _ZERO[:size]:
+            return
+        data = memoryview(piece)
         while data:
-            done = os.pwrite(target, data, at)
-            data, at = data[done:], at + done
+            done = os.pwrite(target, data, there)
+            data, there = data[done:], there + done
 
     chunks = (
-        (at, min(BLOCK, end - at)) for start, end in extents(source, length) for at in range(start, end, BLOCK)
+        (here + at, there + at, min(BLOCK, size - at))
+        for here, there, size in runs
+        for at in range(0, size, BLOCK)
     )
     with ThreadPoolExecutor(_HASHERS) as pool:
         for some in _in_rounds(chunks):

@@ -22,7 +22,13 @@ Targets = Annotated[
     ),
 ]
 Out = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE|DIR/", help="Where to. Default: ./NAME.TARGET.EXT; ami: ./NAME.manifest.xml.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE|DIR/",
+        help="Where to. Default: ./NAME.TARGET.EXT; ami: ./NAME.manifest.xml.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
