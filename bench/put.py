@@ -1,7 +1,7 @@
 """One upload of a file's blocks to a sink, as a process of its own: put.py HOW FILE PORT CERTIFICATE WORKERS.
 
-HOW is `imagekit` (the fast path), `loop` (boto3's own call on as many threads, its client as it comes: a pool of 10
-connections) or `boto3` (the same with a pool for all). Prints seconds and CPU seconds.
+HOW is `imagekit` (the fast path), `loop` (boto3's own call on as many threads, its client as it comes: a pool of
+10 connections) or `boto3` (the same with a pool for all). Prints seconds and CPU seconds.
 """
 
 import os

@@ -1,7 +1,7 @@
 """A server over TLS that takes blocks as the EBS direct APIs do and keeps none: what is left is the client's cost.
 
-sink.py FOLDER [LATENCY]; prints its port. Its certificate is FOLDER/certificate.pem. LATENCY, in seconds, is that of
-a round trip: an answer costs one, a new connection two (TCP's handshake and TLS 1.3's).
+sink.py FOLDER [LATENCY]; prints its port. Its certificate is FOLDER/certificate.pem. LATENCY, in seconds, is a
+round trip's: an answer costs one, a new connection two (TCP's handshake and TLS 1.3's).
 """
 
 import socket

@@ -114,7 +114,7 @@ def read_footer(data: bytes, where: str) -> Footer:
 
 
 def geometry(size: int) -> tuple[int, int, int]:
-    """Return cylinders, heads and sectors a track of a disk, as the specification's appendix and blktap have them."""
+    """Return a disk's cylinders, heads and sectors a track, as the specification's appendix and blktap do."""
     total = min(size // SECTOR, 65535 * 16 * 255)
     if total >= 65535 * 16 * 63:
         return total // 255 // 16, 16, 255

@@ -33,7 +33,7 @@ class Locator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a header says. `entries` and `block` (bytes) are the table's; the parent's fields are a child's only."""
+    """What a header says. `entries` and `block` (bytes) are the table's; only a child has a parent's fields."""
 
     table: int
     entries: int
