@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from imagekit.errors import VerificationError
 from imagekit.formats.ami import gzip, keys, tar
 from imagekit.formats.ami.manifest import Machine, Manifest, Part, Read, signed_text, to_xml
-from imagekit.formats.ami.stream import PIECE, Stream, ahead
+from imagekit.formats.stream import PIECE, Stream, ahead
 
 ReadAt = Callable[[int, int], bytes]
 """(offset, length) → so many bytes of the image."""
@@ -80,7 +80,7 @@ def image_of(pieces: Iterator[bytes], manifest: Manifest, secrets: keys.Secrets)
     """Yield (offset, bytes) of the image's data; VerificationError, at the end at the latest, if it is damaged."""
     sums = Sums()
     opened = gzip.unpack(ahead(keys.decrypt(pieces, secrets)), manifest.size + tar.OVERHEAD)
-    yield from tar.read(Stream(ahead(_summed(ahead(opened), sums))), manifest.size)
+    yield from tar.read(Stream(ahead(_summed(ahead(opened), sums)), "the bundle"), manifest.size)
     if sums.tar.hexdigest() != manifest.digest:
         raise VerificationError(
             "the image is not the one that was bundled",

@@ -21,8 +21,8 @@ from imagekit.errors import BuildError, TryAgainError, UnsuitedError, UsageError
 from imagekit.formats.ami import keys
 from imagekit.formats.ami.bundle import Owner, Sums, encrypted, image_of, manifest_of, open_manifest
 from imagekit.formats.ami.manifest import LARGEST_IMAGE, PART, SUFFIX, Machine, Manifest, Part, from_xml
-from imagekit.formats.ami.stream import PIECE
 from imagekit.formats.ami.tar import Run
+from imagekit.formats.stream import PIECE
 from imagekit.sparse import BLOCK, extents
 from imagekit.store import full_disk
 

@@ -11,7 +11,7 @@ from typing import cast
 from isal import igzip_lib, isal_zlib
 
 from imagekit.errors import VerificationError
-from imagekit.formats.ami.stream import PIECE, mapped
+from imagekit.formats.stream import PIECE, mapped
 
 # No name, no time, Unix.
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\x03"

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 from imagekit.errors import VerificationError
-from imagekit.formats.ami.stream import Stream
+from imagekit.formats.stream import Stream
 
 Run = tuple[int, int]
 """(offset, length) of data in the image."""

@@ -15,7 +15,7 @@ from imagekit.formats import ami
 from imagekit.formats.ami import gzip, keys, tar
 from imagekit.formats.ami.bundle import image_of
 from imagekit.formats.ami.manifest import Machine, Manifest, from_xml
-from imagekit.formats.ami.stream import Stream
+from imagekit.formats.stream import Stream
 from tests.formats.ami.conftest import MIB, SECRETS, Otherwise, Pair, left_over
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -335,7 +335,7 @@ def test_any_sparse_tar_comes_back(gaps: list[tuple[int, int]], tail: int) -> No
     data = {run: bytes([1 + number % 255]) * run[1] for number, run in enumerate(runs)}
     whole = tar.start("name", size, runs) + b"".join(data.values())
     whole += tar.end(len(whole))
-    back = dict(tar.read(Stream(iter([whole[:700], whole[700:]])), size))
+    back = dict(tar.read(Stream(iter([whole[:700], whole[700:]]), "it"), size))
     image = bytearray(size)
     theirs = bytearray(size)
     for (offset, _), piece in data.items():
@@ -368,7 +368,7 @@ def test_damaged_tars_are_refused_or_bounded(data: st.DataObject) -> None:
     if data.draw(st.booleans()):  # with a checksum that is right
         whole[148:156] = b"%06o\0 " % (sum(whole[:148]) + sum(whole[156:512]) + 256)
     try:
-        for offset, piece in tar.read(Stream(iter([bytes(whole)])), MIB):
+        for offset, piece in tar.read(Stream(iter([bytes(whole)]), "it"), MIB):
             assert 0 <= offset <= offset + len(piece) <= MIB
     except VerificationError:
         pass

@@ -16,10 +16,11 @@ PIECE = 1 << 20
 
 
 class Stream:
-    """A reader of pieces."""
+    """A reader of pieces of `what`, the words for it in an error."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], what: str) -> None:
         self._pieces = pieces
+        self._what = what
         self._left = memoryview(b"")
 
     def some(self, most: int) -> bytes:
@@ -38,7 +39,7 @@ class Stream:
         while count:
             data = self.some(count)
             if not data:
-                raise VerificationError("the bundle ends too early")
+                raise VerificationError(f"{self._what} ends too early")
             pieces.append(data)
             count -= len(data)
         return b"".join(pieces)
