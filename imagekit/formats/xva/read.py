@@ -92,9 +92,13 @@ class Xva:
 
     def _end(self) -> None:
         member = tar.read_header(self._stream)
-        # Exports of before 2007 had all checksums once more, at the end.
-        if member is not None and self.facts.version.export >= _WITHOUT_TABLE:
+        if member is not None and self.facts.version.export < _WITHOUT_TABLE:
+            # Exports of before 2007 have all checksums once more.
+            tar.read_small(self._stream, member, _LARGEST_XML)
+            member = tar.read_header(self._stream)
+        if member is not None:
             raise VerificationError("the XVA goes on after its disks", details=member.name)
+        tar.read_end(self._stream)
 
 
 def _number(member: tar.Member, disk: Disk, last: str) -> str:

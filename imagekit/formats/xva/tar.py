@@ -6,7 +6,7 @@ Reading takes plain files only: no link, no long name, no PAX records; xapi writ
 from dataclasses import dataclass
 
 from imagekit.errors import VerificationError
-from imagekit.formats.stream import Stream
+from imagekit.formats.stream import PIECE, Stream
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -16,6 +16,7 @@ _NAME, _PREFIX, _SIZE, _SUM = slice(0, 100), slice(345, 500), slice(124, 136), s
 _TYPE = slice(156, 157)
 _MAGIC = slice(257, 262)
 _PLAIN = {b"0", b"\0"}
+_LARGEST_END = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ def read_header(stream: Stream) -> Member | None:
     head = stream.exactly(BLOCK)
     if not head.strip(b"\0"):
         return None
-    if _number(head[_SUM]) != sum(head) - sum(head[_SUM]) + 8 * ord(" "):
+    if head[_SUM].replace(b"\0", b" ").strip().lstrip(b"0") != b"%o" % (
+        sum(head) - sum(head[_SUM]) + 8 * ord(" ")
+    ):
         raise VerificationError("the XVA is no tar, or damaged: a header's checksum is wrong")
     if head[_TYPE] not in _PLAIN:
         raise VerificationError("the XVA has a member that is no plain file", details=f"type {head[_TYPE]!r}")
@@ -75,6 +78,15 @@ def read_small(stream: Stream, member: Member, most: int) -> bytes:
     data = stream.exactly(member.size)
     stream.exactly(-member.size % BLOCK)
     return data
+
+
+def read_end(stream: Stream) -> None:
+    """Read what fills the last record up, so that a packing's own checksum is reached; there is no more."""
+    left = _LARGEST_END
+    while data := stream.some(PIECE):
+        left -= len(data)
+        if left < 0 or data.strip(b"\0"):
+            raise VerificationError("the XVA goes on after its end")
 
 
 def _text(raw: bytes) -> str:
