@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli.console import AsJson, Verbose, say, state_dir, tell
-from imagekit.errors import PublishError, UsageError
+from imagekit.errors import ImagekitError, PublishError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from imagekit.publish.aws.account import Account
+    from imagekit.publish.keeping import Keeper, Orphan
     from imagekit.receipt import Ledger
 
 app = typer.Typer(no_args_is_help=True, help="What was published, and where.")
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="A receipt's id or its start, or the id of its AMI.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A receipt's id or its start, or its result: an AMI's id.")]
 
 
 @app.callback()
@@ -65,21 +65,20 @@ def show(
 
 @app.command("destroy")
 def destroy(
-    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Receipts' ids, or those of their AMIs.")],
+    names: Annotated[list[str], typer.Argument(metavar="ID...", help="Receipts' ids, or their results.")],
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
-    """Deregister the images and delete the snapshots of publications; safe to repeat."""
-    from imagekit.publish.aws.undo import told_of, undo  # noqa: PLC0415
+    """Remove what publications made: images, snapshots, files, domains; safe to repeat."""
+    from imagekit.publish.keeping import keeper, told_of  # noqa: PLC0415
     from imagekit.receipt import DESTROYED, now  # noqa: PLC0415
 
     ledger = _ledger()
     chosen = [ledger.named(name) for name in names]
-    account = _account()
     removed = []
     for known in chosen:
         with ledger.entry(known) as receipt:
-            gone = undo(account, receipt, ledger)
+            gone = keeper(receipt.target, os.environ).undo(receipt, ledger)
             receipt.state, receipt.ended = DESTROYED, now()
             ledger.write(receipt)
         left = [one for one in receipt.resources if not one.gone]
@@ -99,46 +98,72 @@ def sweep(
     older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="12h, 7d, 2w.")] = "7d",
     region: Annotated[
         list[str] | None,
-        typer.Option(metavar="REGION", help="Where to look; again for more. Default: where receipts are."),
+        typer.Option(metavar="REGION|HOST", help="Where to look; again for more. Default: where receipts are."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show them.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
-    """Remove what unfinished publications left in the account: by receipts, and by imagekit's tags.
+    """Remove what unfinished publications left: by receipts, in an account by imagekit's tags, too.
 
-    Pending and unused snapshots, and images that have failed; what an image uses is never touched.
+    Of AWS, pending and unused snapshots, and images that have failed; what an image uses is never touched.
     """
     from imagekit.cli.cache import parse_age  # noqa: PLC0415
-    from imagekit.publish.aws.undo import orphans, remove  # noqa: PLC0415
 
-    age = timedelta(seconds=parse_age(older_than))
-    ledger, account = _ledger(), _account()
-    regions = list(dict.fromkeys(region or [*(one.region for one in ledger), *_own(account)]))
-    if not regions:
-        raise UsageError("no region to look through", hint="--region eu-west-1")
-    found = orphans(account, regions, age, ledger)
-    for one in found:
+    swept = _Sweep(timedelta(seconds=parse_age(older_than)), region or [])
+    found = swept.look()
+    for _, one in found:
         verb = "would remove" if dry_run else "removing"
         tell(f"{verb} {one.kind} {one.id} ({one.region}), {one.made}: {one.why}")
-    if not found:
-        tell(f"nothing to sweep in {', '.join(regions)}")
-    failed: list[PublishError] = []
-    for one in () if dry_run else found:
-        try:
-            remove(account, one.kind, one.id, one.region)
-        except PublishError as error:
-            failed.append(error)
-            continue
-        _enter_gone(ledger, one.id)
+    if not dry_run:
+        swept.remove(found)
     if as_json:
-        listed = [{"kind": one.kind, "id": one.id, "region": one.region, "why": one.why} for one in found]
+        listed = [{"kind": one.kind, "id": one.id, "region": one.region, "why": one.why} for _, one in found]
         say(json.dumps({"orphans": listed, "removed": not dry_run}))
     else:
-        for one in found:
+        for _, one in found:
             say(one.id)
-    if failed:
-        raise failed[0]
+    if swept.failed:
+        raise swept.failed[0]
+
+
+class _Sweep:
+    """What is left over in all places, and the errors of those that did not answer."""
+
+    def __init__(self, age: timedelta, named: list[str]) -> None:
+        self._age = age
+        self._named = named
+        self._ledger = _ledger()
+        self.failed: list[ImagekitError] = []
+
+    def look(self) -> "list[tuple[Keeper, Orphan]]":
+        """Return what may go, and who removes it; UsageError when there is no place to look through."""
+        from imagekit.publish.keeping import keepers  # noqa: PLC0415
+
+        found: list[tuple[Keeper, Orphan]] = []
+        looked: list[str] = []
+        for keeper in keepers(os.environ, self._ledger):
+            try:
+                places = keeper.places(self._named, self._ledger)
+                looked += places
+                found += [(keeper, one) for one in keeper.orphans(places, self._age, self._ledger)]
+            except PublishError as error:
+                self.failed.append(error)
+        if not looked and not self.failed:
+            raise UsageError("no region or host to look through", hint="--region eu-west-1")
+        if not found and not self.failed:
+            tell(f"nothing to sweep in {', '.join(looked)}")
+        return found
+
+    def remove(self, found: "list[tuple[Keeper, Orphan]]") -> None:
+        """Remove it, and enter that into the receipts."""
+        for keeper, one in found:
+            try:
+                keeper.remove(one)
+            except PublishError as error:
+                self.failed.append(error)
+                continue
+            _enter_gone(self._ledger, one.id)
 
 
 def _enter_gone(ledger: "Ledger", name: str) -> None:
@@ -148,16 +173,6 @@ def _enter_gone(ledger: "Ledger", name: str) -> None:
                 for one in receipt.resources:
                     one.gone = one.gone or one.id == name
                 ledger.write(receipt)
-
-
-def _own(account: "Account") -> list[str]:
-    return [account.default_region] if account.default_region else []
-
-
-def _account() -> "Account":
-    from imagekit.publish.aws.account import Account  # noqa: PLC0415
-
-    return Account(os.environ, {})
 
 
 def _ledger(*, rehearsed: bool = False) -> "Ledger":

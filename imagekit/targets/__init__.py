@@ -1,7 +1,8 @@
 """The systems that images are built for: one module each, its name its registration.
 
 A target is a module with SUMMARY, EXTENSION, `refusal` and `plan`; one that is uploaded has PUBLISHER, too
-("package.module:function", an `imagekit.publish.Publisher`). Those of other packages are found by the
+("package.module:function", an `imagekit.publish.Publisher`), and KEEPER ("package.module:class", an
+`imagekit.publish.keeping.Keeper`), which takes back what that made. Those of other packages are found by the
 entry-point group `imagekit.targets`.
 """
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SUMMARY = "Amazon EC2, instance store: AMI bundle, its parts beside the manifest"
 EXTENSION = ".manifest.xml"
 PUBLISHER = "imagekit.publish.aws.bundle:publish"
+KEEPER = "imagekit.publish.aws.undo:Keeper"
 
 refusal = ebs.refusal
 

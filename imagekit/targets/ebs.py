@@ -14,6 +14,7 @@ from imagekit.stages import Job, disk_step, output, root_step
 SUMMARY = "Amazon EC2, EBS: raw image of whole GiB for a PV-GRUB volume, its block list in the sidecar"
 EXTENSION = ".ebs"
 PUBLISHER = "imagekit.publish.aws.ebs:publish"
+KEEPER = "imagekit.publish.aws.undo:Keeper"
 
 _GIB = 1 << 30
 _LARGEST = 65536 * _GIB  # StartSnapshot's VolumeSize

@@ -21,7 +21,8 @@ from imagekit.publish import Order, Terms
 from imagekit.publish.aws import image, pv
 from imagekit.publish.aws.account import Account, code_of, told
 from imagekit.publish.aws.snapshot import Patience
-from imagekit.publish.aws.undo import told_of, undo
+from imagekit.publish.aws.undo import undo
+from imagekit.publish.keeping import told_of
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishAmi
 

@@ -18,7 +18,8 @@ from imagekit.publish.aws import image, pv, snapshot
 from imagekit.publish.aws.account import Account, told
 from imagekit.publish.aws.parent import differing, read_back
 from imagekit.publish.aws.snapshot import Journal, Patience, tag_list
-from imagekit.publish.aws.undo import told_of, undo
+from imagekit.publish.aws.undo import undo
+from imagekit.publish.keeping import told_of
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishEbs
 from imagekit.sparse import BlockMap, map_blocks

@@ -1,33 +1,54 @@
 """Taking back what was made: of one publication, and what is left over in an account."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from imagekit.errors import PublishError
 from imagekit.publish.aws.account import Account, code_of, pages, told
 from imagekit.publish.aws.snapshot import KEY
+from imagekit.publish.keeping import Orphan
 from imagekit.receipt import Ledger, Receipt, Resource
 
 _GONE = {
     *("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable", "InvalidSnapshot.NotFound"),
     *("InvalidSnapshotID.NotFound", "ResourceNotFoundException", "NoSuchBucket", "NoSuchKey"),
 }
+_TARGETS = {"ebs", "ami"}
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
 
 
-_MANY = 3  # objects are counted, not named
+class Keeper:
+    """Takes back in the account that the environment names."""
 
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
 
-@dataclass(frozen=True)
-class Orphan:
-    """A resource with our tags that no receipt of a publication claims."""
+    @cached_property
+    def _account(self) -> Account:
+        return Account(self._environment, {})
 
-    kind: str
-    id: str
-    region: str
-    made: str
-    why: str
+    def undo(self, receipt: Receipt, ledger: Ledger) -> list[Resource]:
+        """Remove what a publication made."""
+        return undo(self._account, receipt, ledger)
+
+    def places(self, named: Sequence[str], ledger: Ledger) -> list[str]:
+        """Return regions: those named, or those of the receipts and the account's own."""
+        if named:
+            return [name for name in named if _REGION.fullmatch(name)]
+        known = [receipt.region for receipt in ledger if receipt.target in _TARGETS]
+        default = self._account.default_region
+        return list(dict.fromkeys([*known, *([default] if default else [])]))
+
+    def orphans(self, places: Sequence[str], age: timedelta, ledger: Ledger) -> list[Orphan]:
+        """Return what has our tags there."""
+        return orphans(self._account, places, age, ledger)
+
+    def remove(self, orphan: Orphan) -> None:
+        """Remove one of them."""
+        remove(self._account, orphan.kind, orphan.id, orphan.region)
 
 
 def undo(account: Account, receipt: Receipt, ledger: Ledger) -> list[Resource]:
@@ -110,12 +131,3 @@ def _failed(images: Iterable[Any], region: str, age: timedelta) -> list[Orphan]:
                 Orphan("image", str(image["ImageId"]), region, made.isoformat(timespec="seconds"), "failed")
             )
     return bad
-
-
-def told_of(resources: Iterable[Resource]) -> str:
-    """Return resources as words; many objects as their number."""
-    all_of_them = list(resources)
-    objects = [one for one in all_of_them if one.kind == "object"]
-    few = [one for one in all_of_them if one.kind != "object"] if len(objects) > _MANY else all_of_them
-    words = [f"{one.kind} {one.id} ({one.region})" for one in few]
-    return ", ".join(words + ([f"{len(objects)} objects ({objects[0].region})"] if len(objects) > _MANY else []))
