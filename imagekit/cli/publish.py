@@ -83,6 +83,13 @@ def publish(
         list[str] | None,
         typer.Option("--share-with", metavar="ACCOUNT", help="Who may launch it; again for more."),
     ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="[USER@]HOST", help="Where to, of a host that is reached by name.")
+    ] = None,
+    start: Annotated[bool, typer.Option("--start", help="Start it on that host, and see that it lives.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Start it in place of the running one of its name.")
+    ] = False,
     uploader: Annotated[Uploader | None, typer.Option("--uploader", help="What puts the blocks.")] = None,
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Exit 6 unless it was proven that it boots.")
@@ -97,7 +104,7 @@ def publish(
     quiet: Quiet = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
-    """Upload and register images; their ids on stdout, one a region. Safe to repeat, and to go on with.
+    """Upload and register images; their ids on stdout, one a region or host. Safe to repeat, and to go on with.
 
     imagekit publish app.ebs --region eu-west-1
     """
@@ -112,6 +119,9 @@ def publish(
         "encrypted": encrypted,
         "public": public or None,
         "share_with": list(share_with) if share_with else None,
+        "host": host,
+        "start": start or None,
+        "replace": replace or None,
         "uploader": uploader and uploader.value,
     }
     chosen = {key: value for key, value in flags.items() if value is not None}
@@ -234,7 +244,7 @@ def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) 
     """Return the recipe's table for a target, with what the command line has on top."""
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from imagekit.recipe.models import Publish  # noqa: PLC0415
+    from imagekit.recipe import Publish  # noqa: PLC0415
 
     base = getattr(image.publish if image else Publish(), target)
     unknown = [key for key in chosen if key not in type(base).model_fields]

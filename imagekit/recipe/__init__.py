@@ -5,7 +5,8 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import Ami, Image, PublishAmi, PublishEbs, Recipe, schema
+from imagekit.recipe.models import Ami, Image, Recipe, schema
+from imagekit.recipe.publishing import Publish, PublishAmi, PublishEbs, PublishXen
 from imagekit.recipe.sources import check_sources
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
@@ -14,8 +15,10 @@ __all__ = [
     "MIB",
     "Ami",
     "Image",
+    "Publish",
     "PublishAmi",
     "PublishEbs",
+    "PublishXen",
     "Recipe",
     "check_sources",
     "epoch",

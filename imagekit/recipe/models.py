@@ -2,21 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
+from imagekit.recipe.publishing import Publish
 from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
-
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
-AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
-
-
-class Model(BaseModel):
-    """Every table of a recipe: unknown keys are refused, values are not coerced, nothing changes once read."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Files(Model):
@@ -111,83 +104,6 @@ class Prove(Model):
     )
     get: str | None = Field(default=None, description="A URL of the guest that has to answer.")
     expect_body: str = Field(default="", description="What is in the answer.")
-
-
-class PublishEbs(Model):
-    """How `imagekit publish` registers an EBS volume image with EC2."""
-
-    regions: tuple[Region, ...] = Field(
-        default=(), strict=False, description="Where to. Default: the one that the AWS settings name."
-    )
-    copy_snapshot: bool = Field(
-        default=False, description="Upload to the first region, and have AWS copy the snapshot to the others."
-    )
-    name: str | None = Field(
-        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
-    )
-    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
-        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
-    )
-    description: str = Field(default="", max_length=255)
-    tags: dict[str, str] = Field(default_factory=dict, description="Of image and snapshot.")
-    kernel: str | None = Field(
-        default=None, pattern=r"^aki-[0-9a-f]{8,17}$", description="Default: Amazon's newest PV-GRUB (hd0)."
-    )
-    root_device: str | None = Field(
-        default=None,
-        pattern=r"^/dev/(sd|xvd)[a-z][0-9]{0,2}$",
-        description="Default: /dev/sda1 for a whole disk, /dev/sda for a partitioned one.",
-    )
-    volume_type: Literal["standard", "gp2", "io1", "st1", "sc1", "gp3"] = "gp2"
-    encrypted: bool | None = Field(default=None, description="Default: as the account has it.")
-    kms_key: str | None = Field(
-        default=None, pattern=r"^arn:aws[a-z-]*:kms:", description="Encrypts, with this key."
-    )
-    parent: str | None = Field(
-        default=None,
-        pattern=r"^snap-[0-9a-f]{8,17}$",
-        description="Only the blocks that differ from this snapshot are sent.",
-    )
-    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
-    public: bool = Field(default=False, description="Everybody may launch it.")
-    deprecate_at: str | None = Field(
-        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
-    )
-    workers: int = Field(default=64, ge=1, le=256, description="Blocks under way at a time.")
-    uploader: Literal["direct", "boto3"] = Field(default="direct", description="What puts the blocks.")
-
-
-class PublishAmi(Model):
-    """How `imagekit publish` uploads and registers an AMI bundle, for EC2's instance store."""
-
-    bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="In S3.")
-    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9!_.()/-]*$", description="Of the keys in the bucket.")
-    name: str | None = Field(
-        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
-    )
-    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
-        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
-    )
-    description: str = Field(default="", max_length=255)
-    tags: dict[str, str] = Field(default_factory=dict, description="Of the image.")
-    kernel: str | None = Field(
-        default=None,
-        pattern=r"^aki-[0-9a-f]{8,17}$",
-        description="Default: the bundle's, or PV-GRUB (hd0).",
-    )
-    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
-    public: bool = Field(default=False, description="Everybody may launch it.")
-    deprecate_at: str | None = Field(
-        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
-    )
-    workers: int = Field(default=8, ge=1, le=64, description="Parts under way at a time.")
-
-
-class Publish(Model):
-    """What `imagekit publish` does, a table a target."""
-
-    ebs: PublishEbs = Field(default_factory=PublishEbs)
-    ami: PublishAmi = Field(default_factory=PublishAmi)
 
 
 class Ami(Model):

@@ -1,0 +1,114 @@
+"""What a recipe says of publishing, a table a target."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from imagekit.recipe.base import Model
+from imagekit.recipe.devices import DiskPath
+
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
+
+# No space, no quote, no option: what ssh(1) would take for a user, a host and a port.
+_USER, _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*", r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_HOST = rf"^(({_USER}@)?({_NAME}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)|ssh://({_USER}@)?({_NAME}|\[[0-9a-fA-F:.]+\])(:[0-9]{{1,5}})?/?)$"
+
+
+class PublishEbs(Model):
+    """How `imagekit publish` registers an EBS volume image with EC2."""
+
+    regions: tuple[Region, ...] = Field(
+        default=(), strict=False, description="Where to. Default: the one that the AWS settings name."
+    )
+    copy_snapshot: bool = Field(
+        default=False, description="Upload to the first region, and have AWS copy the snapshot to the others."
+    )
+    name: str | None = Field(
+        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
+    )
+    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
+        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
+    )
+    description: str = Field(default="", max_length=255)
+    tags: dict[str, str] = Field(default_factory=dict, description="Of image and snapshot.")
+    kernel: str | None = Field(
+        default=None, pattern=r"^aki-[0-9a-f]{8,17}$", description="Default: Amazon's newest PV-GRUB (hd0)."
+    )
+    root_device: str | None = Field(
+        default=None,
+        pattern=r"^/dev/(sd|xvd)[a-z][0-9]{0,2}$",
+        description="Default: /dev/sda1 for a whole disk, /dev/sda for a partitioned one.",
+    )
+    volume_type: Literal["standard", "gp2", "io1", "st1", "sc1", "gp3"] = "gp2"
+    encrypted: bool | None = Field(default=None, description="Default: as the account has it.")
+    kms_key: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:kms:", description="Encrypts, with this key."
+    )
+    parent: str | None = Field(
+        default=None,
+        pattern=r"^snap-[0-9a-f]{8,17}$",
+        description="Only the blocks that differ from this snapshot are sent.",
+    )
+    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
+    public: bool = Field(default=False, description="Everybody may launch it.")
+    deprecate_at: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
+    )
+    workers: int = Field(default=64, ge=1, le=256, description="Blocks under way at a time.")
+    uploader: Literal["direct", "boto3"] = Field(default="direct", description="What puts the blocks.")
+
+
+class PublishAmi(Model):
+    """How `imagekit publish` uploads and registers an AMI bundle, for EC2's instance store."""
+
+    bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="In S3.")
+    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9!_.()/-]*$", description="Of the keys in the bucket.")
+    name: str | None = Field(
+        default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
+    )
+    on_name_clash: Literal["fail", "reuse", "suffix"] = Field(
+        default="fail", description="When another image has the name: fail, return it, or append -2, -3…"
+    )
+    description: str = Field(default="", max_length=255)
+    tags: dict[str, str] = Field(default_factory=dict, description="Of the image.")
+    kernel: str | None = Field(
+        default=None,
+        pattern=r"^aki-[0-9a-f]{8,17}$",
+        description="Default: the bundle's, or PV-GRUB (hd0).",
+    )
+    share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
+    public: bool = Field(default=False, description="Everybody may launch it.")
+    deprecate_at: str | None = Field(
+        default=None, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z$", description="2027-01-01T00:00Z."
+    )
+    workers: int = Field(default=8, ge=1, le=64, description="Parts under way at a time.")
+
+
+class PublishXen(Model):
+    """How `imagekit publish` brings an image to a Xen host, over SSH."""
+
+    host: str | None = Field(
+        default=None,
+        pattern=_HOST,
+        description="[USER@]HOST or ssh://[USER@]HOST[:PORT]; ~/.ssh/config knows the rest, as ssh does.",
+    )
+    folder: DiskPath | None = Field(
+        default=None, description="Of image and configuration on the host. Default: that of disk.path."
+    )
+    start: bool = Field(default=False, description="Start the domain, and see that it lives.")
+    replace: bool = Field(
+        default=False,
+        description="Start it in place of the one of its name, which goes when this one lives, else comes back.",
+    )
+    watch: int = Field(
+        default=5, ge=1, le=600, description="Seconds that a started domain is watched for its end."
+    )
+
+
+class Publish(Model):
+    """What `imagekit publish` does, a table a target."""
+
+    ebs: PublishEbs = Field(default_factory=PublishEbs)
+    ami: PublishAmi = Field(default_factory=PublishAmi)
+    xen: PublishXen = Field(default_factory=PublishXen)
