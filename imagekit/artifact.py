@@ -55,12 +55,22 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A main file that holds the disk in another form (`vhd`, `xva`): that file's own digest and bytes."""
+
+    form: str
+    digest: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sidecar:
     """The description of one artifact.
 
     `layout` says where things lie on the disk (bytes), `boot` how it boots, `kernel` is the facts of the kernel
-    with its digest. `digest` and `length` are of the main file; `companions` maps suffix to digest. `blocks` is
-    there where the target's upload wants it: (index, SHA-256) of each 512 KiB block that is not all zero.
+    with its digest. `digest` and `length` are of the disk, which is the main file, or in the main file that
+    `file` describes; `companions` maps suffix to digest. `blocks` is there where the target's upload wants it:
+    (index, SHA-256) of each 512 KiB block that is not all zero.
     """
 
     image: str
@@ -73,6 +83,7 @@ class Sidecar:
     length: int
     companions: Mapping[str, str]
     blocks: BlockMap | None = None
+    file: Wrapped | None = None
 
     def to_bytes(self) -> bytes:
         """Return the sidecar's file content: JSON, sorted keys, one line at the end."""
@@ -88,6 +99,8 @@ class Sidecar:
             "length": self.length,
             "companions": self.companions,
         }
+        if self.file is not None:
+            content["file"] = {"form": self.file.form, "digest": self.file.digest, "length": self.file.length}
         if self.blocks is not None:
             content["block_size"] = BLOCK
             content["blocks"] = [[index, block.hex()] for index, block in self.blocks.blocks]
@@ -141,7 +154,13 @@ class Sidecar:
                 suffix: _typed(digest, str) for suffix, digest in _typed(content["companions"], dict).items()
             },
             blocks=blocks,
+            file=_wrapped(_typed(content["file"], dict)) if "file" in content else None,
         )
+
+
+def _wrapped(content: Mapping[str, Json]) -> Wrapped:
+    form, digest = _typed(content["form"], str), _typed(content["digest"], str)
+    return Wrapped(form, digest, _typed(content["length"], int))
 
 
 def sidecar_path(main: Path) -> Path:

@@ -71,7 +71,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
         good, bad = _sorted_out(job, request.targets or image.targets)
         skipped += bad
         chosen += [(job, target) for target in good]
-    places = _places([(job.name, target) for job, target in chosen], request.out)
+    places = _places(chosen, request.out)
     outputs = [
         targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
     ]
@@ -167,7 +167,7 @@ def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[st
     return f"--target {' or '.join(working)} boots it" if working else "no target of today boots it"
 
 
-def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:
+def _places(chosen: Sequence[tuple[stages.Job, str]], out: str | None) -> list[Path]:
     """Return where each artifact goes: -o FILE for one, -o DIR/ for many, else here."""
     if out is not None and not out.endswith("/") and not Path(out).is_dir():
         if len(chosen) > 1:
@@ -177,7 +177,7 @@ def _places(chosen: Sequence[tuple[str, str]], out: str | None) -> list[Path]:
             )
         return [Path(out)]
     folder = Path(out or ".")
-    return [folder / f"{name}{_ending(target)}" for name, target in chosen]
+    return [folder / f"{job.name}{_ending(target, job.image)}" for job, target in chosen]
 
 
 def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:
@@ -193,7 +193,7 @@ def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:
         written.add(place)
 
 
-def _ending(target: str) -> str:
+def _ending(target: str, image: Image) -> str:
     """Return what follows the image's name: the target and its extension, unless that says it alone."""
-    extension = targets.load(target).EXTENSION
+    extension = targets.extension(target, image)
     return extension if extension == f".{target}" or extension.count(".") > 1 else f".{target}{extension}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from imagekit.artifact import SUFFIX, Sidecar
+from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
 from imagekit.disk import Layout, partition_offset, write_disk
 from imagekit.errors import RecipeError
@@ -135,10 +135,12 @@ def output(
     boot: Mapping[str, Json],
     *,
     blocks: bool = False,
+    wrapping: Step | None = None,
 ) -> Output:
     """Return the artifact: the disk as its main file, the companions, and the sidecar that describes them.
 
-    `boot` says how the target boots it; `blocks` puts the block list into the sidecar.
+    `boot` says how the target boots it; `blocks` puts the block list into the sidecar. With a `wrapping` that step
+    makes the main file, and its name says in which form.
     """
     image = job.image
     options: dict[str, Json] = {
@@ -155,8 +157,11 @@ def output(
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel, "disk": disk, "root": disk.inputs["root"]}
     inputs |= {f"companion{suffix}": step for suffix, step in companions.items()}
+    if wrapping is not None:
+        inputs["file"] = wrapping
+        options["form"] = wrapping.name
     sidecar = Step("sidecar", write_sidecar, inputs, options)
-    return Output(job.name, target, job.out, disk, {**companions, SUFFIX: sidecar})
+    return Output(job.name, target, job.out, wrapping or disk, {**companions, SUFFIX: sidecar})
 
 
 def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
@@ -189,8 +194,13 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         length=blocks.length,
         companions=companions,
         blocks=blocks if options["blocks"] else None,
+        file=_wrapped(inputs["file"], cast("str", options["form"])) if "file" in inputs else None,
     )
     out.write_bytes(sidecar.to_bytes())
+
+
+def _wrapped(file: Input, form: str) -> Wrapped:
+    return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
 
 
 def _trees(image: Image) -> dict[str, Source]:

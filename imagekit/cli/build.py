@@ -95,7 +95,7 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
     proofs = []
     for artifact in artifacts:
         sidecar, image = Sidecar.read(artifact.path), prepared.images[artifact.image]
-        known = sidecar and proof.find(artifact.digest, str(sidecar.boot["way"]), state_dir())
+        known = sidecar and proof.find(sidecar.digest, str(sidecar.boot["way"]), state_dir())
         if known and known.expected == expected_of(image).told(network_of(image)):
             if not quiet:
                 tell(f"{artifact.path}: proven before, {known.started}: {known.why}")

@@ -5,8 +5,8 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import Ami, Image, Recipe, schema
-from imagekit.recipe.publishing import Publish, PublishAmi, PublishEbs, PublishXen
+from imagekit.recipe.models import Ami, Image, Recipe, Xcp, schema
+from imagekit.recipe.publishing import Publish, PublishAmi, PublishEbs, PublishXcp, PublishXen
 from imagekit.recipe.sources import check_sources
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
@@ -18,8 +18,10 @@ __all__ = [
     "Publish",
     "PublishAmi",
     "PublishEbs",
+    "PublishXcp",
     "PublishXen",
     "Recipe",
+    "Xcp",
     "check_sources",
     "epoch",
     "from_kernel",

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from imagekit.recipe.base import Model
 from imagekit.recipe.devices import DiskPath
+from imagekit.recipe.values import HostPath
 
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
@@ -106,9 +107,47 @@ class PublishXen(Model):
     )
 
 
+class PublishXcp(Model):
+    """How `imagekit publish` brings a disk, and its VM, to a pool of XenServer's kin, over XAPI.
+
+    The password is in no recipe: XAPI_PASSWORD, or a file that only you can read.
+    """
+
+    host: str | None = Field(
+        default=None,
+        pattern=rf"^(https://)?({_NAME}|\[[0-9a-fA-F:]+\]|[0-9a-fA-F]*:[0-9a-fA-F:.]+)(:[0-9]{{1,5}})?/?$",
+        description="The pool's master, or any of its hosts.",
+    )
+    user: str | None = Field(default=None, description="Default: XAPI_USER, the credentials file's, root.")
+    credentials: HostPath | None = Field(
+        default=None, description="username=… and password=…, as in xe's ~/.xe, which is the default. Mode 0600."
+    )
+    fingerprint: str | None = Field(
+        default=None,
+        pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
+        description="SHA-256 of the host's certificate. Without it and `ca`, you are asked once.",
+    )
+    ca: HostPath | None = Field(default=None, description="PEM: who has signed the hosts' certificates.")
+    sr: str | None = Field(
+        default=None, min_length=1, description="Storage repository, by name or UUID. Default: the pool's default."
+    )
+    vm: bool = Field(default=False, description="Make a VM with the disk.")
+    start: bool = Field(default=False, description="Make it, start it, and see that it lives.")
+    replace: bool = Field(
+        default=False, description="The VM takes the place of the one of its name that imagekit made, which goes."
+    )
+    watch: int = Field(default=5, ge=1, le=600, description="Seconds that a started VM is watched for its end.")
+    ssh: str | None = Field(
+        default=None,
+        pattern=_HOST,
+        description='dom0, for `xcp.loader = "direct"`: [USER@]HOST. Default: root at the pool\'s master.',
+    )
+
+
 class Publish(Model):
     """What `imagekit publish` does, a table a target."""
 
     ebs: PublishEbs = Field(default_factory=PublishEbs)
     ami: PublishAmi = Field(default_factory=PublishAmi)
     xen: PublishXen = Field(default_factory=PublishXen)
+    xcp: PublishXcp = Field(default_factory=PublishXcp)

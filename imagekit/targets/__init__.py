@@ -1,6 +1,7 @@
 """The systems that images are built for: one module each, its name its registration.
 
-A target is a module with SUMMARY, EXTENSION, `refusal` and `plan`; one that is uploaded has PUBLISHER, too
+A target is a module with SUMMARY, EXTENSION (and, where it depends on the image, a function `extension`),
+`refusal` and `plan`; one that is uploaded has PUBLISHER, too
 ("package.module:function", an `imagekit.publish.Publisher`), and KEEPER ("package.module:class", an
 `imagekit.publish.keeping.Keeper`), which takes back what that made. Those of other packages are found by the
 entry-point group `imagekit.targets`.
@@ -52,6 +53,13 @@ def load(name: str) -> Target:
         return cast("Target", import_module(path))
     except ImportError as error:
         raise ToolError(f"the target {name} cannot be used", details=f"{path}: {error}") from error
+
+
+def extension(target: str, image: Image) -> str:
+    """Return the ending of the main file that a target makes of an image."""
+    module = load(target)
+    by_image = getattr(module, "extension", None)
+    return str(by_image(image)) if by_image else module.EXTENSION
 
 
 @cache

@@ -29,6 +29,7 @@ from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
 from imagekit.verify.table import Spot, check_table
+from imagekit.verify.xcp import check_xcp, taken_out
 from imagekit.verify.xen import check_xen
 
 __all__ = ["Check", "Claims", "kernel_of", "verify"]
@@ -36,6 +37,7 @@ __all__ = ["Check", "Claims", "kernel_of", "verify"]
 _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
     "ami": check_ami,
     "ebs": check_ebs,
+    "xcp": check_xcp,
     "xen": check_xen,
 }
 _OBEYING = {"ami", "ebs"}
@@ -57,6 +59,10 @@ def verify(
         if subject.target == "ami":
             with opened(subject, private_key) as (check, image):
                 yield check
+                yield from _check_all(image, guestfs=guestfs)
+        elif subject.target == "xcp":
+            with taken_out(subject) as (checks, image):
+                yield from checks
                 yield from _check_all(image, guestfs=guestfs)
         else:
             yield from _check_all(subject, guestfs=guestfs)

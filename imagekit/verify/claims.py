@@ -81,6 +81,14 @@ class Boot(_Model):
     path: AbsolutePath | None = None
 
 
+class File(_Model):
+    """A main file that wraps the disk."""
+
+    form: Literal["vhd", "xva"]
+    digest: Digest
+    length: Annotated[int, Field(ge=0)]
+
+
 class Claims(_Model):
     """All that a sidecar says."""
 
@@ -94,6 +102,7 @@ class Claims(_Model):
     length: Annotated[int, Field(ge=0)]
     companions: dict[Suffix, Digest]
     blocks: BlockMap | None
+    file: File | None
 
     @classmethod
     def of(cls, sidecar: Sidecar) -> "Claims":

@@ -14,16 +14,21 @@ _BUNDLE = ".manifest.xml"  # a name that nothing else has
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A main file of `length` bytes, its target, and the sidecar's claims where there is one."""
+    """A main file of `length` bytes, its target, and the sidecar's claims where there is one.
+
+    Where a main file wraps the disk, `path` and `length` are the disk's, and `main` is that file.
+    """
 
     path: Path
     target: str
     length: int
     claims: Claims | None
+    main: Path | None = None
 
     def beside(self, suffix: str) -> Path:
         """Return where the companion with this suffix lies."""
-        return self.path.with_name(self.path.name + suffix)
+        main = self.main or self.path
+        return main.with_name(main.name + suffix)
 
 
 def identify(path: Path, target: str | None) -> Subject:

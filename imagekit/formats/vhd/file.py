@@ -18,7 +18,7 @@ def write_file(made: Layout, image: int, length: int, target: int) -> None:
     _put(target, 0, made.head)
     for number in range(len(made.blocks)):
         _put(target, made.place(number), _FULL)
-    transfer(image, target, _runs(made, length))
+    transfer(image, target, _runs(made, length), holes=True)
     _put(target, made.length - SECTOR, made.footer)
 
 

@@ -1,0 +1,65 @@
+"""The disk in a VHD or an XVA, taken out of it, and what XenServer wants of both."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from imagekit.command import find, run
+from imagekit.errors import ToolError, VerificationError
+from imagekit.kernel import Way
+from imagekit.sparse import digest_file
+from imagekit.unwrap import unwrapped
+from imagekit.verify.check import Check, missing, passed
+from imagekit.verify.subject import Subject
+
+_UNIT = 2 << 20
+
+
+@contextmanager
+def taken_out(subject: Subject) -> Iterator[tuple[Sequence[Check], Subject]]:
+    """Lend the disk in the main file, as the subject that the sidecar describes; the file itself is checked."""
+    with unwrapped(subject.path, None) as disk:
+        checks = [*_check_file(subject), *_compared(subject.path, disk)]
+        yield checks, replace(subject, path=disk, length=disk.stat().st_size, main=subject.path)
+
+
+def check_xcp(subject: Subject) -> Iterator[Check]:
+    """Check the disk's size, and the kernel for dom0."""
+    if not subject.length or subject.length % _UNIT:
+        raise VerificationError("a VDI is a multiple of 2 MiB", details=f"the disk has {subject.length} bytes")
+    claims = subject.claims
+    direct = claims is not None and claims.boot.way in {Way.PV_DIRECT, Way.PVH}
+    if claims is not None and direct and claims.companions.get(".xen") != claims.kernel.digest:
+        raise VerificationError("the kernel beside the image is not the one on the disk")
+    yield passed("VDI", f"{subject.length >> 20} MiB")
+
+
+def _check_file(subject: Subject) -> Iterator[Check]:
+    """Check that a VHD or an XVA is the one that the sidecar describes."""
+    claimed = subject.claims.file if subject.claims else None
+    if claimed is None:
+        return
+    seen = digest_file(subject.path)
+    if seen != claimed.digest:
+        raise VerificationError(
+            f"{subject.path.name} is not the file that its sidecar describes",
+            details=f"its digest is {seen}\nits sidecar says {claimed.digest}",
+            hint="copy it again, or build it again",
+        )
+    yield passed(claimed.form.upper(), f"{subject.length} bytes, {seen}")
+
+
+def _compared(main: Path, disk: Path) -> Iterator[Check]:
+    """Have qemu-img, whose reader is not ours, compare a VHD with the disk that was taken out of it."""
+    with main.open("rb") as file:
+        if file.read(8) != b"conectix":
+            return
+    if find("qemu-img") is None:
+        yield missing("qemu-img", "qemu-img")
+        return
+    try:
+        run("qemu-img", "compare", "-f", "vpc", "-F", "raw", main, disk, timeout=600)
+    except ToolError as error:
+        raise VerificationError("qemu-img reads another disk out of it", details=error.details) from None
+    yield passed("qemu-img", "reads the same disk")
