@@ -58,9 +58,7 @@ class Model:
         self._release = _order(release, data["releases"])
         self._releases: list[str] = data["releases"]
         self.wire = Wire(data["enums"])
-        self.classes = {
-            name: self._class(name, one) for name, one in data["classes"].items() if self.has(one)
-        }
+        self.classes = {name: self._class(name, one) for name, one in data["classes"].items() if self.has(one)}
 
     def has(self, one: Record) -> bool:
         """Tell whether the release has what came and went with these releases."""
@@ -81,7 +79,9 @@ class Model:
     def names(self) -> list[str]:
         """Return the names of all messages, what is not served included."""
         return [
-            f"{one.name}.{name}" for one in self.classes.values() for name in sorted({*one.messages, *one.unserved})
+            f"{one.name}.{name}"
+            for one in self.classes.values()
+            for name in sorted({*one.messages, *one.unserved})
         ]
 
     def _class(self, name: str, one: Record) -> Class:
