@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tests.fakes.xapi import devices, events, machines, power, storage, tasks
+from tests.fakes.xapi.database import Database
 from tests.fakes.xapi.failure import Failure
 from tests.fakes.xapi.kinds import Record, Value, write
 from tests.fakes.xapi.model import Class, Message
@@ -15,7 +16,7 @@ Served = Callable[..., Value]
 
 SERVED: dict[str, Served] = {}
 for _part in (tasks, storage, devices, machines, power, events):
-    SERVED |= _part.SERVED  # type: ignore[attr-defined]
+    SERVED |= _part.SERVED
 _CREATE: dict[str, Served] = {
     "VDI": storage.create,
     "VBD": devices.create_vbd,
@@ -30,6 +31,13 @@ _DESTROY: dict[str, Served] = {
     "VM": machines.destroy,
     "network": devices.destroy_network,
 }
+_FIND: dict[str, Served] = {
+    "get_all": Database.all,
+    "get_all_records": lambda db, table: {one: db.record(table, one) for one in db.all(table)},
+    "get_record": Database.record,
+    "get_by_uuid": Database.by_uuid,
+    "get_by_name_label": lambda db, table, label: db.where(table, "name_label", label),
+}
 _ASYNC = "Async."
 # These answer when something has happened; the others have the database for themselves.
 _WAITING = frozenset({"event.from"})
@@ -43,7 +51,7 @@ def answer(state: State, host: int, call: str, params: list[Value], *, xml: bool
         return state.model.names()
     found = state.model.message(name)
     if found is None:
-        _unknown(state, host, name, params)
+        raise _unknown(state, host, name, params)
     owner, message = found
     name = f"{owner.name}.{message.name}"
     ask, arguments = _unmarshal(Ask(state, host=host, xml=xml), name, message, params)
@@ -60,13 +68,14 @@ def answer(state: State, host: int, call: str, params: list[Value], *, xml: bool
     return "" if value is None else write(message.result, value, xml=xml)
 
 
-def _unknown(state: State, host: int, name: str, params: list[Value]) -> None:
+def _unknown(state: State, host: int, name: str, params: list[Value]) -> Failure:
+    """Return what is wrong with a call that is not served."""
     owner, _, message = name.partition(".")
     if owner in state.model.classes and message in state.model.classes[owner].unserved:
-        raise Failure("NOT_IMPLEMENTED", name)
+        return Failure("NOT_IMPLEMENTED", name)
     if params and isinstance(params[0], str):
         tasks.check(Ask(state, params[0], host=host))
-    raise Failure("MESSAGE_METHOD_UNKNOWN", name)
+    return Failure("MESSAGE_METHOD_UNKNOWN", name)
 
 
 def _unmarshal(ask: Ask, name: str, message: Message, params: list[Value]) -> tuple[Ask, list[Value]]:
@@ -100,26 +109,18 @@ def _perform(ask: Ask, owner: Class, message: Message, name: str, arguments: lis
 
 
 def _generic(ask: Ask, owner: Class, message: Message, arguments: list[Value]) -> Value:
-    db, table = ask.db, owner.name
-    match message.role:
-        case "get_all":
-            return db.all(table)
-        case "get_all_records":
-            return {one: db.record(table, one) for one in db.all(table)}
-        case "get_record":
-            return db.record(table, arguments[0])
-        case "get_by_uuid":
-            return db.by_uuid(table, arguments[0])
-        case "get_by_name_label":
-            return db.where(table, "name_label", arguments[0])
-        case "create" if table in _CREATE:
-            return _CREATE[table](ask, _constructed(ask, owner, arguments[0]))
-        case "destroy" if table in _DESTROY:
-            db.get(table, arguments[0], "uuid")
-            return _DESTROY[table](ask, arguments[0])
-        case "":
-            raise Failure("NOT_IMPLEMENTED", f"{table}.{message.name}")
-    return _of_field(ask, table, message, arguments)
+    """Do what every class has: a message without code of its own."""
+    table = owner.name
+    if message.field:
+        return _of_field(ask, table, message, arguments)
+    if message.role == "create" and table in _CREATE:
+        return _CREATE[table](ask, _constructed(ask, owner, arguments[0]))
+    if message.role == "destroy" and table in _DESTROY:
+        ask.db.get(table, arguments[0], "uuid")
+        return _DESTROY[table](ask, arguments[0])
+    if message.role in _FIND:
+        return _FIND[message.role](ask.db, table, *arguments)
+    raise Failure("NOT_IMPLEMENTED", f"{table}.{message.name}")
 
 
 def _constructed(ask: Ask, owner: Class, record: Record) -> Record:

@@ -12,7 +12,7 @@ _LONGEST = 60.0
 
 def since(ask: Ask, classes: list[str], token: str, timeout: float) -> Record:
     """Wait for changes of classes (`*`, `task`, or `task/OpaqueRef:…`), and return them."""
-    seen = int(token.split(",")[0]) if token else 0
+    seen = int(token.split(",", 1)[0]) if token else 0
     patterns = {one.lower() for one in classes}
 
     def wanted(table: str, reference: str) -> bool:

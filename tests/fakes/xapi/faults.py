@@ -5,12 +5,16 @@
     import_raw_vdi 1 cut=1048576
     * 12 expire
 
-A name is a call's, `import_raw_vdi`, `export_raw_vdi` or `import`; `*` counts them all. Instead of doing it: an
-error's CODE[:PARAM,…] (an import's task has it, right after the 200), 500, 503, reset, hang. Before it: expire (the session is dropped), slow (a second). After it:
-lost (done, no answer), truncated (half an answer), close (`Connection: close`), stale (closed without a word).
-Of an import: cut=BYTES (reset after so many of the body), stall=BYTES (reads no further), redirect (302 to itself),
-late=CODE[:PARAM,…] (the task fails at the end), lie=BYTES (the task succeeds, only so many are stored), pending
-(stored, and the task never ends).
+A name is a call's, `import_raw_vdi`, `export_raw_vdi` or `import`; `*` counts them all.
+
+- Instead of doing it: an error's CODE[:PARAM,…] (an import's task has it, right after the 200), 500, 503, reset,
+  hang.
+- Before it: expire (all sessions are dropped), slow (a second).
+- After it: lost (done, no answer), truncated (half an answer), close (`Connection: close`), stale (closed without
+  a word).
+- Of an import: cut=BYTES (reset after so many of the body), stall=BYTES (reads no further), redirect (302 to
+  itself), late=CODE[:PARAM,…] (the task fails at the end), lie=BYTES (the task succeeds, only so many are stored),
+  pending (stored, and the task never ends).
 """
 
 import re

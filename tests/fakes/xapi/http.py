@@ -53,23 +53,21 @@ class Exchange:
     def head(self, status: int, **more: str) -> None:
         """Send a head with no length, after which the connection is closed."""
         self.close = True
-        self.send(status, close=True, length=None, **more)
+        self.socket.sendall(self.wire(status, None, **more))
 
-    def send(
-        self, status: int, body: bytes = b"", *, close: bool = False, length: int | None = 0, **more: str
-    ) -> None:
-        """Send an answer: whole, or its head alone when the length is None."""
+    def send(self, status: int, body: bytes = b"", *, close: bool = False, **more: str) -> None:
+        """Send a whole answer."""
         self.close = self.close or close
-        self.socket.sendall(self.wire(status, body, length=length, **more))
+        self.socket.sendall(self.wire(status, body, **more))
 
-    def wire(self, status: int, body: bytes = b"", *, length: int | None = 0, **more: str) -> bytes:
-        """Return the bytes of an answer."""
+    def wire(self, status: int, body: bytes | None = b"", **more: str) -> bytes:
+        """Return the bytes of an answer; of one without a body, its head with no length."""
         names = {"connection": "close" if self.close else "keep-alive", "cache-control": "no-cache, no-store"}
-        if length is not None:
+        if body is not None:
             names["content-length"] = str(len(body))
         names |= {name.replace("_", "-"): value for name, value in more.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
-        return f"HTTP/1.1 {status} {REASONS[status]}\r\n{lines}\r\n".encode() + body
+        return f"HTTP/1.1 {status} {REASONS[status]}\r\n{lines}\r\n".encode() + (body or b"")
 
     def reset(self) -> None:
         """Break the connection, as a network does."""

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from tests.fakes.xapi import storage, tasks, vhd
 from tests.fakes.xapi.body import Body, ShortError
@@ -77,7 +78,7 @@ def _take(put: Put, vdi: str) -> None:
     except Failure as failure:
         if body.cut:
             # Nobody has noticed yet.
-            state.later(state.settings.release_after, lambda: tasks.fail(state, put.task, failure))
+            state.later(state.settings.release_after, partial(tasks.fail, state, put.task, failure))
             raise GoneError from None
         tasks.fail(state, put.task, failure)
         with suppress(OSError):  # what an HTTP client sees after the 200 that it already has

@@ -7,10 +7,22 @@ from tests.fakes.xapi.failure import Failure
 from tests.fakes.xapi.kinds import NULL, Record, Value
 from tests.fakes.xapi.state import Ask
 
-_OURS = (
-    "uuid power_state resident_on domid metrics guest_metrics allowed_operations current_operations "
-    "VBDs VIFs consoles is_default_template snapshots children"
-).split()
+_OURS = [
+    "uuid",
+    "power_state",
+    "resident_on",
+    "domid",
+    "metrics",
+    "guest_metrics",
+    "allowed_operations",
+    "current_operations",
+    "VBDs",
+    "VIFs",
+    "consoles",
+    "is_default_template",
+    "snapshots",
+    "children",
+]
 _LIMITS = ("static_min", "dynamic_min", "dynamic_max", "static_max")
 
 

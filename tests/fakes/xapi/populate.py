@@ -89,7 +89,7 @@ def _sr(state: State, one: Storage) -> str:
 
 
 def _template(state: State) -> None:
-    fields = {name: _MEMORY for name in ("static_max", "dynamic_max", "dynamic_min", "static_min")}
+    fields = dict.fromkeys(("static_max", "dynamic_max", "dynamic_min", "static_min"), _MEMORY)
     more = {"domain_type": "hvm"} if "domain_type" in state.model.classes["VM"].fields else {}
     state.db.add(
         "VM",
