@@ -71,7 +71,7 @@ def _take(put: Put, vdi: str) -> None:
     try:
         if fault.kind == "code":
             raise fault.failure
-        with _attached(state, vdi, body):
+        with attached(state, vdi, body):
             _store(put, body, vdi)
         if fault.kind == "late":
             raise fault.failure
@@ -90,26 +90,25 @@ def _take(put: Put, vdi: str) -> None:
 
 
 def _store(put: Put, body: Body, vdi: str) -> None:
-    state, query = put.state, put.exchange.query
-    size = state.db.get("VDI", vdi, "virtual_size")
-    path = state.disks.path(vdi)
-    room = storage.left(state, state.db.get("VDI", vdi, "SR"))
-    disk = os.open(path, os.O_RDWR)
+    """Write the body to the VDI's disk, as far as the SR has room."""
+    state = put.state
+    size, sr = state.db.get("VDI", vdi, "virtual_size"), state.db.get("VDI", vdi, "SR")
+    room = storage.left(state, sr) + state.disks.used(vdi)
+    disk = os.open(state.disks.path(vdi), os.O_RDWR)
     try:
         _receive(put, body, disk, size, vdi)
         _lie(put.fault, disk, size)
+        if state.disks.used(vdi) > room and not storage.settings_of(state, sr).thick:
+            os.ftruncate(disk, 0)
+            os.ftruncate(disk, size)
+            raise _IO_ERROR
     except (vhd.VhdError, ShortError):
         raise _IO_ERROR from None
     finally:
         os.close(disk)
-        if state.db.has("VDI", vdi):
-            storage.measure(state, state.db.get("VDI", vdi, "SR"))
-    if state.disks.used(vdi) > room and not storage.settings_of(state, state.db.get("VDI", vdi, "SR")).thick:
-        os.truncate(path, 0)
-        os.truncate(path, size)
-        raise _IO_ERROR
-    if query.get("format", "raw").lower() == "vhd" and body.left > 0:
-        state.complaints.append(f"import_raw_vdi: {body.left} bytes after the VHD")
+        storage.measure(state, sr)
+    if body.left > 0:
+        state.complaints.append(f"import_raw_vdi: {body.left} bytes more than were read")
 
 
 def _receive(put: Put, body: Body, disk: int, size: int, vdi: str) -> None:
@@ -151,7 +150,7 @@ def _lie(fault: Fault, disk: int, size: int) -> None:
 
 
 @contextmanager
-def _attached(state: State, vdi: str, body: Body) -> Iterator[None]:
+def attached(state: State, vdi: str, body: Body) -> Iterator[None]:
     """Keep a VDI plugged into dom0; when the client went away, a while longer than it thinks."""
     until = time.monotonic() + _PATIENCE
     while not (vbd := _plugged(state, vdi)):

@@ -11,6 +11,9 @@ _SESSION = ("session_id", kind("session ref"))
 # Parameters at the end that may be left out; xenapi.json does not tell.
 _OPTIONAL: dict[str, tuple[str, ...]] = {"session.login_with_password": ("1.0", "")}
 
+# Values of enums that came later than their enum; xenapi.json does not tell.
+_LATE = {"pvh": "23.9.0"}
+
 
 @dataclass(frozen=True)
 class Field:
@@ -57,7 +60,8 @@ class Model:
         data = _data()
         self._release = _order(release, data["releases"])
         self._releases: list[str] = data["releases"]
-        self.wire = Wire(data["enums"])
+        late = {value for value, since in _LATE.items() if _order(since, self._releases) > self._release}
+        self.wire = Wire({name: [one for one in each if one not in late] for name, each in data["enums"].items()})
         self.classes = {name: self._class(name, one) for name, one in data["classes"].items() if self.has(one)}
 
     def has(self, one: Record) -> bool:
