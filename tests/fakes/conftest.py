@@ -127,7 +127,7 @@ def refused(code: str, call: Callable[..., Any], *args: Any) -> list[str]:
 
 @pytest.fixture
 def pools(tmp_path: Path) -> Iterator[Pools]:
-    """Return a function that opens a pool with xapi: pools(product=XCP_NG_8_2, faults=("VDI.create 1 SR_FULL",))"""
+    """Return a function that opens a pool with xapi: pools(product=XCP_NG_8_2, faults=(…,))."""
     with ExitStack() as stack:
         number = iter(range(100))
 

@@ -18,7 +18,7 @@ TWO = (Machine("master", "127.0.0.1"), Machine("other", "127.0.0.2"))
 
 
 def noise(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
+    return random.Random(size).randbytes(size)  # noqa: S311 -- no secret
 
 
 def test_raw_is_stored_as_it_came(client: Open) -> None:
@@ -106,7 +106,19 @@ def flipped(at: int) -> bytes:
         flipped(1536),  # an offset in the table
         built(8 * MIB, {3: b"x" * BLOCK}),
     ],
-    ids="noise empty head cut no-footer other-footer cookie footer header table larger".split(),
+    ids=[
+        "noise",
+        "empty",
+        "head",
+        "cut",
+        "no-footer",
+        "other-footer",
+        "cookie",
+        "footer",
+        "header",
+        "table",
+        "larger",
+    ],
 )
 def test_what_is_no_vhd_fails_the_task_alone(client: Open, data: bytes) -> None:
     one = client()
@@ -115,7 +127,7 @@ def test_what_is_no_vhd_fails_the_task_alone(client: Open, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    "data, words",
     [
         (built(4 * MIB, {0: b"x"}, batmap=False), "batmap"),
         (built(4 * MIB, {0: b"x"}, last=built(6 * MIB, {})[:512]), "footer"),
@@ -192,7 +204,7 @@ def test_a_stranger_is_401(client: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "status", "error"),
+    "query, status, error",
     [
         ({"vdi": "none"}, 500, None),
         ({}, 400, ["VDI_MISSING"]),
@@ -234,7 +246,7 @@ def test_an_sr_at_another_host_is_302_to_it(client: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("storage", "more"),
+    "storage, more",
     [
         (Storage("Local storage", type="lvm", vhd=False), {}),
         (Storage("Local storage", type="lvm"), {"type": "raw"}),

@@ -1,0 +1,189 @@
+# ruff: noqa: ANN401 -- fields of any type
+import gzip
+import hashlib
+import io
+import random
+import tarfile
+from collections.abc import Callable
+from typing import Any
+from xmlrpc.client import dumps
+
+import pytest
+import zstandard
+from xxhash import xxh64_hexdigest
+
+from tests.fakes.conftest import MIB, Client
+from tests.fakes.xapi.kinds import write
+from tests.fakes.xapi.model import Model
+from tests.fakes.xapi.settings import XCP_NG_8_2, XENSERVER_6_5, Storage
+
+Open = Callable[..., Client]
+MODEL = Model(XCP_NG_8_2.release)
+SIZE = 5 * MIB + 1024
+
+
+def record(table: str, **given: Any) -> dict[str, Any]:
+    """Every field of a class, as it goes over the wire."""
+    fields = MODEL.classes[table].fields
+    return {name: write(one.kind, given.get(name, one.default), xml=True) for name, one in fields.items()}
+
+
+def objects() -> dict[str, tuple[str, dict[str, Any]]]:
+    memory = {f"memory_{name}": 64 * MIB for name in ("static_max", "dynamic_max", "dynamic_min", "static_min")}
+    processors = {"VCPUs_max": 1, "VCPUs_at_startup": 1}
+    vbd = {"VM": "Ref:0", "VDI": "Ref:2", "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk"}
+    return {
+        "Ref:0": ("VM", record("VM", name_label="imported", PV_bootloader="pygrub", **processors, **memory)),
+        "Ref:1": ("SR", record("SR", name_label="elsewhere", content_type="user")),
+        "Ref:2": ("VDI", record("VDI", SR="Ref:1", virtual_size=SIZE, type="user", name_label="disk")),
+        "Ref:3": (
+            "VBD",
+            record("VBD", **vbd),
+        ),
+        "Ref:4": ("network", record("network", name_label="unknown", bridge="xenbr0")),
+        "Ref:5": ("VIF", record("VIF", VM="Ref:0", network="Ref:4", device="0", MAC="52:54:00:00:00:01")),
+    }
+
+
+def ova(held: dict[str, tuple[str, dict[str, Any]]], **version: str) -> bytes:
+    words = {"hostname": "h", "date": "d", "product_version": "8", "product_brand": "b", "build_number": "0"}
+    numbers = {"xapi_major": "1", "xapi_minor": "20", "export_vsn": "2"}
+    listed = [{"class": table, "id": ident, "snapshot": row} for ident, (table, row) in held.items()]
+    text = dumps(({"version": words | numbers | version, "objects": listed},))
+    return text[text.index("<value>") : text.rindex("</value>") + 8].encode()
+
+
+def disk() -> bytes:
+    """Data at both ends, nothing in between."""
+    return random.Random(1).randbytes(MIB) + bytes(3 * MIB) + random.Random(2).randbytes(MIB + 1024)  # noqa: S311
+
+
+def chunks(data: bytes, extension: str = "checksum") -> list[tuple[str, bytes]]:
+    found = []
+    for number in range(-(-len(data) // MIB)):
+        piece = data[number * MIB :][:MIB]
+        if piece.strip(b"\0") or number in {0, (len(data) - 1) // MIB}:
+            sha = hashlib.sha1(piece, usedforsecurity=False).hexdigest()
+            check = sha if extension == "checksum" else xxh64_hexdigest(piece).upper()
+            found += [(f"Ref:2/{number:08}", piece), (f"Ref:2/{number:08}.{extension}", check.encode())]
+    return found
+
+
+def packed(files: list[tuple[str, bytes]]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def whole(extension: str = "checksum") -> bytes:
+    return packed([("ova.xml", ova(objects())), *chunks(disk(), extension)])
+
+
+def put(one: Client, data: bytes, **query: str) -> dict[str, Any]:
+    task = one.api.task.create("import", "")
+    given = {"session_id": one.session.handle, "task_id": task, **query}
+    made, head = one.request("/import", {"Content-Length": str(len(data))}, **given)
+    with made:
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        try:
+            made.sendall(data)
+        except OSError:
+            assert one.api.task.get_status(task) != "success"
+        return one.ended(task)
+
+
+def plain(data: bytes) -> bytes:
+    return data
+
+
+@pytest.mark.parametrize("pack", [plain, gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("extension", ["checksum", "xxhash"])
+def test_an_xva_is_a_vm(client: Open, pack: Callable[[bytes], bytes], extension: str) -> None:
+    one = client(product=XCP_NG_8_2)
+    ended = put(one, pack(whole(extension)))
+    assert ended["status"] == "success", ended
+    [vm] = one.pool.vms()
+    assert f"<value><string>{vm['ref']}</string></value>" in ended["result"]
+    assert (vm["name_label"], vm["PV_bootloader"], vm["power_state"]) == ("imported", "pygrub", "Halted")
+    [vbd], [vdi], [vif] = one.pool.vbds(), one.pool.vdis(), one.pool.vifs()
+    assert (vbd["VM"], vbd["VDI"], vbd["bootable"]) == (vm["ref"], vdi["ref"], True)
+    assert vdi["virtual_size"] == 6 * MIB
+    assert one.pool.disk(vdi["ref"]).read_bytes()[:SIZE] == disk()
+    assert (vif["network"], vif["MAC_autogenerated"]) == (one.api.network.get_all()[0], True)
+    one.api.VM.start(vm["ref"], False, False)  # noqa: FBT003 -- XAPI's order
+
+
+def without(field: str) -> bytes:
+    held = objects()
+    del held["Ref:0"][1][field]
+    return packed([("ova.xml", ova(held)), *chunks(disk())])
+
+
+def changed(ident: str, **fields: Any) -> bytes:
+    held = objects()
+    held[ident][1].update(fields)
+    return packed([("ova.xml", ova(held)), *chunks(disk())])
+
+
+def edited(edit: Callable[[list[tuple[str, bytes]]], object]) -> bytes:
+    files = [("ova.xml", ova(objects())), *chunks(disk())]
+    edit(files)
+    return packed(files)
+
+
+def swap(files: list[tuple[str, bytes]]) -> None:
+    files[1:3], files[3:5] = files[3:5], files[1:3]
+
+
+def spoil(files: list[tuple[str, bytes]]) -> None:
+    files[2] = (files[2][0], b"0" * 40)
+
+
+@pytest.mark.parametrize(
+    "data, error",
+    [
+        (b"no tar at all".ljust(20480), "IMPORT_ERROR_GENERIC"),
+        (packed([("readme", b"x")]), "IMPORT_ERROR_UNEXPECTED_FILE"),
+        (packed([("ova.xml", b"<value>")]), "IMPORT_ERROR_GENERIC"),
+        (packed([("ova.xml", ova(objects(), xapi_minor="21"))]), "IMPORT_INCOMPATIBLE_VERSION"),
+        (without("PV_args"), "IMPORT_ERROR_GENERIC"),
+        (changed("Ref:0", VCPUs_max="one"), "IMPORT_ERROR_GENERIC"),
+        (changed("Ref:2", SR="Ref:9"), "IMPORT_ERROR_FAILED_TO_FIND_OBJECT"),
+        (changed("Ref:5", network="Ref:9"), "IMPORT_ERROR_FAILED_TO_FIND_OBJECT"),
+        (whole()[: 2 * MIB], "IMPORT_ERROR_PREMATURE_EOF"),
+        (gzip.compress(whole())[:5000], "IMPORT_ERROR_PREMATURE_EOF"),
+        (edited(swap), "IMPORT_ERROR_GENERIC"),
+        (edited(spoil), "IMPORT_ERROR_GENERIC"),
+        (edited(lambda files: files.pop(2)), "IMPORT_ERROR_GENERIC"),
+        (edited(lambda files: files.pop()), "IMPORT_ERROR_PREMATURE_EOF"),
+        (edited(lambda files: [files.pop() for _ in range(4)]), "IMPORT_ERROR_PREMATURE_EOF"),
+    ],
+)
+def test_what_is_no_xva_leaves_nothing(client: Open, data: bytes, error: str) -> None:
+    one = client(product=XCP_NG_8_2)
+    ended = put(one, data)
+    assert (ended["status"], ended["error_info"][0]) == ("failure", error), ended["error_info"]
+    assert one.pool.left() == {"session": 1}
+
+
+def test_a_wrong_checksum_is_forced(client: Open) -> None:
+    one = client(product=XCP_NG_8_2)
+    assert put(one, edited(spoil), force="true")["status"] == "success"
+
+
+def test_an_old_host_knows_neither_new_fields_nor_new_checksums(client: Open) -> None:
+    one = client(product=XENSERVER_6_5)
+    assert put(one, whole())["error_info"] == ["IMPORT_INCOMPATIBLE_VERSION"]
+    data = packed([("ova.xml", ova(objects(), xapi_minor="3")), *chunks(disk(), "xxhash")])
+    assert put(one, data)["error_info"][0] == "IMPORT_ERROR_GENERIC"
+    assert put(one, packed([("ova.xml", ova(objects(), xapi_minor="3")), *chunks(disk())]))["status"] == "success"
+
+
+def test_the_sr_is_named_or_the_default(client: Open) -> None:
+    one = client(product=XCP_NG_8_2, storage=(Storage("Local storage"), Storage("second")))
+    assert put(one, whole(), sr_id=one.sr("second"))["status"] == "success"
+    assert one.api.VDI.get_SR(one.pool.vdis()[0]["ref"]) == one.sr("second")
