@@ -14,6 +14,8 @@ from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step,
 
 SUMMARY = "open-source Xen: raw image, xl.cfg (and the older xm form), libvirt XML"
 EXTENSION = ".raw"
+PUBLISHER = "imagekit.publish.ssh.xen:publish"
+KEEPER = "imagekit.publish.ssh.keeper:Keeper"
 
 _IMAGES = PurePosixPath("/var/lib/xen/images")
 _WAYS = {
