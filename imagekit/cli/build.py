@@ -111,7 +111,7 @@ def _publish(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) 
     return [
         receipt
         for artifact in artifacts
-        if is_published(artifact.target)
+        if is_published(artifact.target, prepared.images[artifact.image])
         for receipt in publish_one(artifact.path, prepared.images[artifact.image], wish)
     ]
 

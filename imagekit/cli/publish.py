@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -90,6 +91,9 @@ def publish(
     replace: Annotated[
         bool, typer.Option("--replace", help="Start it in place of the running one of its name.")
     ] = False,
+    watch: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="See for so long that what was started lives.")
+    ] = None,
     uploader: Annotated[Uploader | None, typer.Option("--uploader", help="What puts the blocks.")] = None,
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Exit 6 unless it was proven that it boots.")
@@ -122,6 +126,7 @@ def publish(
         "host": host,
         "start": start or None,
         "replace": replace or None,
+        "watch": watch,
         "uploader": uploader and uploader.value,
     }
     chosen = {key: value for key, value in flags.items() if value is not None}
@@ -135,7 +140,7 @@ def publish(
             quiet=quiet,
         )
         for path in paths:
-            for made, image in stack.enter_context(_artifacts(path, target, sets)):
+            for made, image in stack.enter_context(_artifacts(path, target, sets, chosen)):
                 receipts += publish_one(made, image, wish)
     report(receipts, as_json=as_json, copy=receipt)
 
@@ -249,18 +254,22 @@ def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) 
     base = getattr(image.publish if image else Publish(), target)
     unknown = [key for key in chosen if key not in type(base).model_fields]
     if unknown:
-        raise UsageError(f"--{unknown[0].replace('_', '-')} is not for the target {target}")
+        raise UsageError(f"{_flag(unknown[0])} is not for the target {target}")
     try:
         return type(base).model_validate({**base.model_dump(), **chosen})  # type: ignore[no-any-return]
     except ValidationError as error:
         first = error.errors()[0]
-        flag = str(first["loc"][0]).removesuffix("s") if first["loc"][0] == "regions" else str(first["loc"][0])
-        raise UsageError(f"--{flag.replace('_', '-')} {first['input']!r}: {first['msg']}") from None
+        raise UsageError(f"{_flag(str(first['loc'][0]))} {first['input']!r}: {first['msg']}") from None
+
+
+def _flag(key: str) -> str:
+    """Return the option for a key of a recipe's table."""
+    return f"--{'region' if key == 'regions' else key.replace('_', '-')}"
 
 
 @contextmanager
 def _artifacts(
-    path: Path, targets: list[str] | None, sets: list[str] | None
+    path: Path, targets: list[str] | None, sets: list[str] | None, chosen: Mapping[str, object]
 ) -> "Iterator[list[tuple[Path, Image | None]]]":
     """Lend the artifact of a path; of a recipe or a kernel, what it is built into for the time being."""
     from imagekit.artifact import sidecar_path  # noqa: PLC0415
@@ -277,7 +286,7 @@ def _artifacts(
         yield [
             (artifact.path, prepared.images[artifact.image])
             for artifact in artifacts
-            if targets or is_published(artifact.target)
+            if targets or is_published(artifact.target, prepared.images[artifact.image], chosen)
         ]
 
 
@@ -302,11 +311,13 @@ def _build(
     return artifacts, prepared
 
 
-def is_published(target: str) -> bool:
-    """Tell whether a target's artifacts are uploaded."""
+def is_published(target: str, image: "Image", chosen: Mapping[str, object] = MappingProxyType({})) -> bool:
+    """Tell whether a target's artifacts are uploaded: it has an uploader, and a host if it takes one."""
     from imagekit.targets import load  # noqa: PLC0415
 
-    return bool(getattr(load(target), "PUBLISHER", ""))
+    table = getattr(image.publish, target, None)
+    placed = getattr(table, "host", True) is not None or "host" in chosen
+    return placed and bool(getattr(load(target), "PUBLISHER", ""))
 
 
 def _is_input(path: Path) -> bool:

@@ -79,4 +79,4 @@ def remove(host: Host, kind: str, name: str) -> None:
 
 
 def _older(begun: str, age: timedelta) -> bool:
-    return datetime.fromisoformat(begun.replace("Z", "+00:00")) <= datetime.now(UTC) - age
+    return datetime.fromisoformat(begun) <= datetime.now(UTC) - age

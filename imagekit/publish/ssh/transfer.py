@@ -6,7 +6,7 @@ broken off, and what is found there is checked, with the same words.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname
@@ -37,6 +37,11 @@ class Run:
     first: int
     count: int
 
+    @property
+    def blocks(self) -> range:
+        """The blocks' numbers."""
+        return range(self.first, self.first + self.count)
+
 
 def runs_of(blocks: BlockMap) -> list[Run]:
     """Return the runs that hold all data of a file."""
@@ -58,13 +63,18 @@ def send(host: Host, path: Path, blocks: BlockMap, target: str, go_on: GoOn) -> 
     """
     runs = runs_of(blocks)
     with path.open("rb", buffering=0) as file, host.files() as files:
-        sums = [_sum(file.fileno(), run) for run in runs]
+        sums = {run: _sum(file.fileno(), run) for run in runs}
         begun = _create(host, files, target, blocks.length)
-        wrong = _differing(host, target, runs, sums) if begun else runs
-        sent = _write(host, files, file.fileno(), target, wrong, blocks.length, go_on)
-        host.run('sync "$1" 2>/dev/null || sync', target)
-        if wrong and _differing(host, target, runs, sums):
-            raise PublishError(f"{host.address.named}: {target} is damaged", hint="publish it again")
+        wrong = _differing(host, target, sums) if begun else runs
+        sent = 0
+        for zeros in (False, True):  # what is zero is so in a new file, and was perhaps damaged in an old one
+            if wrong:
+                sender = _Sender(host, files, file.fileno(), target, blocks, go_on)
+                sent += sender.write(wrong, zeros=zeros)
+                host.run('sync "$1" 2>/dev/null || sync', target)
+                wrong = _differing(host, target, {run: sums[run] for run in wrong})
+    if wrong:
+        raise PublishError(f"{host.address.named}: {target} is damaged", hint="publish it again")
     return sent
 
 
@@ -75,8 +85,8 @@ def is_there(host: Host, path: Path, blocks: BlockMap, target: str) -> bool:
         if _size(files, target) != blocks.length:
             return False
     with path.open("rb", buffering=0) as file:
-        sums = [_sum(file.fileno(), run) for run in runs]
-    return not _differing(host, target, runs, sums)
+        sums = {run: _sum(file.fileno(), run) for run in runs}
+    return not _differing(host, target, sums)
 
 
 def check_room(host: Host, folder: str, needed: int) -> None:
@@ -95,7 +105,7 @@ def _create(host: Host, files: paramiko.SFTPClient, target: str, length: int) ->
     """Make the file at its whole length, or find it; tell whether something was there."""
     begun = _size(files, target) is not None
     try:
-        with files.open(target, "r+b" if begun else "xb") as made:
+        with files.open(target, "r+b" if begun else "wbx") as made:
             made.chmod(0o600)
             made.truncate(length)
     except OSError as error:
@@ -103,52 +113,63 @@ def _create(host: Host, files: paramiko.SFTPClient, target: str, length: int) ->
     return begun
 
 
-def _write(
-    host: Host, files: paramiko.SFTPClient, source: int, target: str, runs: Iterable[Run], length: int, go_on: GoOn
-) -> int:
-    sent = 0
-    try:
-        with files.open(target, "r+b") as made:
-            made.set_pipelined(True)
-            for run in runs:
-                made.seek(run.first * BLOCK)
-                for data in _pieces(source, run, length):
-                    go_on()
-                    made.write(data)
-                    sent += len(data)
+class _Sender:
+    """Writes to one file on a host."""
+
+    def __init__(
+        self, host: Host, files: paramiko.SFTPClient, source: int, target: str, blocks: BlockMap, go_on: GoOn
+    ) -> None:
+        self._host = host
+        self._files = files
+        self._source = source
+        self._target = target
+        self._length = blocks.length
+        self._data = {index for index, _ in blocks.blocks}
+        self._go_on = go_on
+
+    def write(self, runs: Iterable[Run], *, zeros: bool) -> int:
+        """Write runs, with or without their blocks of zeros; return the bytes that were sent."""
+        sent = 0
+        try:
+            with self._files.open(self._target, "r+b") as made:
+                for run in runs:
+                    sent += sum(
+                        self._write_block(made, index) for index in run.blocks if zeros or index in self._data
+                    )
+        except OSError as error:
+            raise _refused(self._host, self._target, error) from error
+        return sent
+
+    def _write_block(self, made: paramiko.SFTPFile, index: int) -> int:
+        data = os.pread(self._source, min(BLOCK, self._length - index * BLOCK), index * BLOCK)
+        made.seek(index * BLOCK)
+        made.set_pipelined(True)
+        for at in range(0, len(data), _PIECE):
+            self._go_on()
+            if at + _PIECE >= len(data):
                 # The answers to all writes before it are only looked at by one that is not pipelined.
                 made.set_pipelined(False)
-                made.seek(run.first * BLOCK)
-                made.write(os.pread(source, 1, run.first * BLOCK))
-                made.set_pipelined(True)
-    except OSError as error:
-        raise _refused(host, target, error) from error
-    return sent
-
-
-def _pieces(source: int, run: Run, length: int) -> Iterator[bytes]:
-    end = min((run.first + run.count) * BLOCK, length)
-    for at in range(run.first * BLOCK, end, _PIECE):
-        yield os.pread(source, min(_PIECE, end - at), at)
+            made.write(data[at : at + _PIECE])
+        return len(data)
 
 
 def _sum(source: int, run: Run) -> str:
     whole = hashlib.sha256()
-    for index in range(run.first, run.first + run.count):
+    for index in run.blocks:
         whole.update(os.pread(source, BLOCK, index * BLOCK))
     return whole.hexdigest()
 
 
-def _differing(host: Host, target: str, runs: list[Run], sums: list[str]) -> list[Run]:
+def _differing(host: Host, target: str, sums: Mapping[Run, str]) -> list[Run]:
     """Return the runs that the host has other sums of."""
-    if not runs:
+    if not sums:
         return []
-    words = "\n".join(f"h {run.first} {run.count}" for run in runs)
+    words = "\n".join(f"h {run.first} {run.count}" for run in sums)
     said = host.checked(f"reading {target} back", _SUMS + words, target).splitlines()
     theirs = [line.split(maxsplit=1)[0] for line in said if line.strip()]
-    if len(theirs) != len(runs):
+    if len(theirs) != len(sums):
         raise PublishError(f"{host.address.named}: reading {target} back failed", details="\n".join(said[-3:]))
-    return [run for run, own, their in zip(runs, sums, theirs, strict=True) if own != their]
+    return [run for (run, own), their in zip(sums.items(), theirs, strict=True) if own != their]
 
 
 def _size(files: paramiko.SFTPClient, target: str) -> int | None:

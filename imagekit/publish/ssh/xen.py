@@ -29,7 +29,7 @@ from imagekit.publish.ssh.keeper import PART, TARGET, undo
 from imagekit.publish.ssh.xl import Xl
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishXen
-from imagekit.sparse import BlockMap, digest_file, map_blocks
+from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
 
 _ATTEMPTS = 4
 _LARGEST_CFG = 1 << 20
@@ -84,9 +84,9 @@ def _goods(order: Order, settings: PublishXen) -> _Goods:
 def _companion(path: Path, sidecar: Sidecar, suffix: str) -> Path:
     beside = path.with_name(path.name + suffix)
     try:
-        if suffix != ".cfg" or beside.stat().st_size <= _LARGEST_CFG:
-            if digest_file(beside) == sidecar.companions[suffix]:
-                return beside
+        fits = suffix != ".cfg" or beside.stat().st_size <= _LARGEST_CFG
+        if fits and digest_file(beside) == sidecar.companions[suffix]:
+            return beside
     except (OSError, KeyError) as error:
         raise VerificationError(f"{beside} cannot be read", details=str(error)) from error
     raise VerificationError(
@@ -169,8 +169,7 @@ class _Publication:
             self._tell(f"{target} is there already")
             self._file(receipt, target, fresh=False)
             return
-        needed = sum(run.count for run in transfer.runs_of(blocks)) * transfer.BLOCK
-        transfer.check_room(host, dirname(target), needed)
+        transfer.check_room(host, dirname(target), len(blocks.blocks) * BLOCK)
         self._file(receipt, target, fresh=True)
         sent = transfer.send(host, path, blocks, target + PART, self._go_on)
         with host.files() as files:

@@ -20,6 +20,11 @@ _POWERED_OFF = 0
 _REASONS = {1: "it asked for a reboot", 2: "it was suspended", 3: "it crashed", 4: "its watchdog ended it"}
 _TAIL = 20  # lines of a console that are shown
 _MOST = 1 << 20  # bytes of a console that are kept
+# It would stay behind, and take the console's next words for itself.
+_CONSOLE = """
+command -v timeout >/dev/null && exec timeout "$2" xl console "$1" 2>/dev/null
+exec xl console "$1" 2>/dev/null
+"""
 _CAPABILITIES = {"pv": "xen-3.0-{0}", "pvh": "hvm-3.0-"}
 _NAMES = {"x86_64": "x86_64", "i386": "x86_32p"}
 
@@ -101,7 +106,7 @@ class Xl:
 
     def watch(self, domain: Running, seconds: float) -> tuple[End | None, str]:
         """Unpause a domain and watch it so long; return how it ended, if it did, and its console's last lines."""
-        with self._host.following('xl console "$1" 2>/dev/null', str(domain.domid)) as console:
+        with self._host.following(_CONSOLE, str(domain.domid), str(int(seconds))) as console:
             self._host.checked(f"xl unpause {domain.name}", 'xl unpause "$1"', str(domain.domid))
             said = _heard(console, seconds)
         end = self._end_of(domain)
