@@ -192,11 +192,13 @@ class Pool:
         if exchange.method == "POST":
             self._rpc(host, exchange)
             return
-        handler = _HANDLERS.get((exchange.method, exchange.path))
-        if handler is None:
+        # As xapi does it, the longest handler that a path begins with.
+        fits = [one for one in _HANDLERS if one[0] == exchange.method and exchange.path.startswith(one[1])]
+        if not fits:
             exchange.send(403 if exchange.method == "PUT" else 404, close=True)
             return
-        name = exchange.path.removeprefix("/")
+        handler = _HANDLERS[max(fits)]
+        name = max(fits)[1].removeprefix("/")
         fault = self._early(name, exchange, host)
         put = Put(self.state, exchange, host, fault, self.port)
         try:
