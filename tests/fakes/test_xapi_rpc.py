@@ -196,7 +196,7 @@ def test_async_calls_answer_with_a_task(client: Open) -> None:
     given = {"SR": one.sr(), "virtual_size": "1", "type": "user", "sharable": False, "read_only": False}
     record = one.ended(one.api.Async.VDI.create(given | {"other_config": {}}))
     [made] = one.pool.vdis()
-    assert record["result"] == f"<value><string>{made['ref']}</string></value>"
+    assert record["result"] == f"<value>{made['ref']}</value>"
     one.api.VDI.destroy(made["ref"])
     record = one.ended(one.api.Async.VM.clone("OpaqueRef:NULL", "x"))
     assert (record["status"], record["error_info"]) == ("failure", ["HANDLE_INVALID", "VM", "OpaqueRef:NULL"])

@@ -25,9 +25,9 @@ const create = async () => xapi.call('VDI.create', record)
 
 // A buffer, sent at once.
 const first = await create()
-const seen = await xapi.waitObject(first)
+const seen = await xapi.barrier(first)
 const whole = await xapi.putResource(await readFile(file), '/import_raw_vdi/', {
-  query: { format: 'vhd', vdi: first }, task: 'import of a buffer',
+  query: { format: 'vhd', vdi: first }, task: true,
 })
 
 // A stream, for which it asks beforehand where it may be redirected to.
@@ -36,13 +36,13 @@ const handle = await open(file)
 const stream = handle.createReadStream()
 stream.length = (await handle.stat()).size
 const streamed = await xapi.putResource(stream, '/import_raw_vdi/', {
-  query: { format: 'vhd', vdi: second }, task: 'import of a stream',
+  query: { format: 'vhd', vdi: second }, task: true,
 })
 
 // What is no VHD fails its task alone.
 const third = await create()
 const refused = await xapi
-  .putResource(Buffer.alloc(4096, 1), '/import_raw_vdi/', { query: { format: 'vhd', vdi: third }, task: 'noise' })
+  .putResource(Buffer.alloc(4096, 1), '/import_raw_vdi/', { query: { format: 'vhd', vdi: third }, task: true })
   .then(() => '', error => error.code)
 
 const answer = await xapi.getResource('/export_raw_vdi/', { query: { format: 'raw', vdi: first }, task: false })

@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from xml.parsers.expat import ExpatError
-from xmlrpc.client import ResponseError, dumps, loads
+from xmlrpc.client import ResponseError, loads
 
 from tests.fakes.xapi.failure import Failure
 from tests.fakes.xapi.kinds import Record, Value
+from tests.fakes.xapi.xml import response
 
 LARGEST = 300 * 1024
 
@@ -36,7 +37,7 @@ def _xml_reply(value: Value | Failure) -> bytes:
     whole: Record = {"Status": "Success", "Value": value}
     if isinstance(value, Failure):
         whole = {"Status": "Failure", "ErrorDescription": value.description}
-    return dumps((whole,), methodresponse=True).encode()
+    return response(whole).encode()
 
 
 def jsonic(body: bytes) -> Asked | None:

@@ -1,7 +1,6 @@
 """Sessions and tasks."""
 
-from xmlrpc.client import dumps
-
+from tests.fakes.xapi import xml
 from tests.fakes.xapi.failure import Failure
 from tests.fakes.xapi.kinds import Kind, Value, write
 from tests.fakes.xapi.state import Ask, State, now
@@ -84,8 +83,7 @@ def text(result: Kind, value: Value) -> str:
     """Return a value as a task holds it: XML, or nothing."""
     if result.name == "void":
         return ""
-    whole = dumps((write(result, value, xml=True),))
-    return whole[whole.index("<value>") : whole.rindex("</value>") + len("</value>")]
+    return xml.value(write(result, value, xml=True))
 
 
 def field(name: str) -> object:
