@@ -132,7 +132,7 @@ def test_what_is_no_vhd_fails_the_task_alone(client: Open, data: bytes) -> None:
         (built(4 * MIB, {0: b"x"}, batmap=False), "batmap"),
         (built(4 * MIB, {0: b"x"}, last=built(6 * MIB, {})[:512]), "footer"),
         (built(6 * MIB, {0: b"x"}), "VDI of 4194304"),
-        (GOOD[:-512] + bytes(1024) + GOOD[-512:], "1024 bytes between"),
+        (GOOD[:-512] + bytes(8192) + GOOD[-512:], "8192 bytes between"),
     ],
     ids=["no-batmap", "other-footer", "larger-without-data", "gap"],
 )

@@ -21,6 +21,7 @@ _DYNAMIC, _DIFFERENCING = 3, 4
 _ENTRIES = 1 << 22
 _EPOCH = 946684800
 _MIB = 1 << 20
+_PAGE = 4096  # what blktap aligns blocks to
 _ZEROS = bytes(2 * _MIB)
 Complain = Callable[[str], object]
 
@@ -62,7 +63,7 @@ def receive(body: Body, disk: int, size: int, complain: Complain, *, fresh: bool
         _block(body, disk, index * layout.block, layout.block, size, fresh=fresh)
     if body.length is not None:
         end = (body.length - 1) // SECTOR * SECTOR
-        if body.at < end:
+        if end - body.at >= _PAGE:
             complain(f"VHD: {end - body.at} bytes between the last block and the footer")
         _forward(body, end)
     last = body.read(SECTOR)

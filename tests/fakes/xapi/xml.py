@@ -18,6 +18,18 @@ def response(what: Value) -> str:
 
 def _inner(what: Value) -> str:
     match what:
+        case dict():
+            members = [
+                f"<member><name>{escape(str(key))}</name>{value(one)}</member>" for key, one in what.items()
+            ]
+            return f"<struct>{''.join(members)}</struct>"
+        case list() | tuple():
+            return f"<array><data>{''.join(value(one) for one in what)}</data></array>"
+    return _scalar(what)
+
+
+def _scalar(what: Value) -> str:
+    match what:
         case bool():
             return f"<boolean>{int(what)}</boolean>"
         case int():
@@ -26,11 +38,4 @@ def _inner(what: Value) -> str:
             return f"<double>{what!r}</double>"
         case DateTime():
             return f"<dateTime.iso8601>{what.value}</dateTime.iso8601>"
-        case dict():
-            members = "".join(
-                f"<member><name>{escape(str(key))}</name>{value(one)}</member>" for key, one in what.items()
-            )
-            return f"<struct>{members}</struct>"
-        case list() | tuple():
-            return f"<array><data>{''.join(value(one) for one in what)}</data></array>"
     return escape(str(what))

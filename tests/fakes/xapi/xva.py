@@ -83,7 +83,7 @@ def _take(put: Put, sr: str) -> None:
 def _named(objects: Objects, body: Body) -> None:
     """Import, and give failures the names that xapi gives them."""
     try:
-        source, text = _opened(body)
+        source, text = _opened(body, zstd=not _old(objects.put))
         objects.make(text)
         chunks = Chunks(objects, source, body)
         for ident in sorted(set(objects.disks())):
@@ -131,14 +131,20 @@ class Chunks:
         """Read the checksum that follows a chunk."""
         check = tar.following(self._source)
         stem, _, extension = check.name.rpartition(".")
-        old = self._state.settings.product.release == "creedence"
-        if stem != chunk.name or extension not in ({"checksum"} if old else {"checksum", "xxhash"}):
+        if stem != chunk.name or extension not in (
+            {"checksum"} if _old(self._objects.put) else {"checksum", "xxhash"}
+        ):
             raise ValueError(f"Found unsupported checksum file: {check.name}")
         given = self._source.read(check.size).decode("latin-1")
         self._source.read(check.padding)
         ours = _xxhash(data) if extension == "xxhash" else hashlib.sha1(data, usedforsecurity=False).hexdigest()
         if given != ours and self._objects.put.exchange.query.get("force") != "true":
             raise ValueError(f"Block {chunk.name} checksum failed: original = {given}; recomputed = {ours}")
+
+
+def _old(put: Put) -> bool:
+    """Tell whether a host knows gzip and SHA-1 alone."""
+    return put.state.settings.product.release == "creedence"
 
 
 def _suffix(name: str, ident: str, last: str) -> str:
@@ -151,14 +157,14 @@ def _suffix(name: str, ident: str, last: str) -> str:
     return suffix
 
 
-def _opened(body: Body) -> tuple[tar.Source, bytes]:
+def _opened(body: Body, *, zstd: bool) -> tuple[tar.Source, bytes]:
     """Return the stream behind ova.xml, unpacked, and its text."""
     first = body.read(tar.BLOCK)
     source: tar.Source = body
     try:
         member = tar.member(first)
     except tar.TarError:
-        source = tar.Unpacked(body, first, zstd=first.startswith(tar.ZSTD))
+        source = tar.Unpacked(body, first, zstd=zstd and first.startswith(tar.ZSTD))
         member = tar.following(source)
     if member.name != "ova.xml":
         raise Failure("IMPORT_ERROR_UNEXPECTED_FILE", "ova.xml", member.name)
