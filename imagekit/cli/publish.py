@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -91,6 +92,14 @@ def publish(
     replace: Annotated[
         bool, typer.Option("--replace", help="Start it in place of the running one of its name.")
     ] = False,
+    sr: Annotated[
+        str | None, typer.Option("--sr", metavar="NAME|UUID", help="Storage repository. Default: the pool's.")
+    ] = None,
+    vm: Annotated[bool, typer.Option("--vm", help="Make a VM with the disk.")] = False,
+    fingerprint: Annotated[
+        list[str] | None,
+        typer.Option("--fingerprint", metavar="AB:CD:…", help="SHA-256 of a pool's certificate; again for more."),
+    ] = None,
     watch: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="See for so long that what was started lives.")
     ] = None,
@@ -126,6 +135,9 @@ def publish(
         "host": host,
         "start": start or None,
         "replace": replace or None,
+        "sr": sr,
+        "vm": vm or None,
+        "fingerprints": list(fingerprint) if fingerprint else None,
         "watch": watch,
         "uploader": uploader and uploader.value,
     }
@@ -175,6 +187,7 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         environment=os.environ,
         account=wish.account,
         keep=wish.keep,
+        ask=_ask,
     )
     sidecar = Sidecar.read(path) if path.is_file() else None
     if sidecar is None and path.name.endswith(_BUNDLE):
@@ -192,12 +205,22 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         settings=_settings(sidecar.target, image, wish.chosen),
         terms=terms,
         proof=proof.key if proof else "",
+        image=image,
     )
     try:
         return run(order)
     except InterruptedByUser:
         terms.stop.set()
         raise
+
+
+def _ask(question: str, *, secret: bool = False) -> str | None:
+    """Ask the user, if one is there; the prompt is no result, so it goes to stderr."""
+    if not sys.stdin.isatty():
+        return None
+    suffix = " " if question.endswith("]") else ": "
+    answer: str = typer.prompt(question, hide_input=secret, err=True, prompt_suffix=suffix)
+    return answer
 
 
 def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
@@ -264,7 +287,7 @@ def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) 
 
 def _flag(key: str) -> str:
     """Return the option for a key of a recipe's table."""
-    return f"--{'region' if key == 'regions' else key.replace('_', '-')}"
+    return f"--{ {'regions': 'region', 'fingerprints': 'fingerprint'}.get(key, key).replace('_', '-') }"
 
 
 @contextmanager

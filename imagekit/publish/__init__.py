@@ -18,8 +18,20 @@ from imagekit.artifact import Sidecar
 from imagekit.errors import ToolError, UsageError, VerificationError
 from imagekit.proof import Proof, find
 from imagekit.receipt import Receipt
+from imagekit.recipe import Image
 
-__all__ = ["Order", "Publisher", "Terms", "proven", "publisher"]
+__all__ = ["Ask", "Order", "Publisher", "Terms", "nobody", "proven", "publisher"]
+
+
+class Ask(Protocol):
+    """Puts a question to the user."""
+
+    def __call__(self, question: str, *, secret: bool = False) -> str | None:
+        """Return the answer, None where nobody is there; a secret one is not shown while it is typed."""
+
+
+def nobody(question: str, *, secret: bool = False) -> None:
+    """Answer nothing. An Ask."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,8 @@ class Terms:
     """How to publish, whatever it is.
 
     Receipts go below `state`; `account` tells SDKs where a rehearsed cloud is, and is empty for the real one;
-    `keep` leaves what a failed run made; `stop` is set when the user ends it.
+    `keep` leaves what a failed run made; `ask` puts a question to the user; `stop` is set when that
+    one ends it.
     """
 
     state: Path
@@ -35,6 +48,7 @@ class Terms:
     environment: Mapping[str, str] = field(default_factory=dict)
     account: Mapping[str, str] = field(default_factory=dict)
     keep: bool = False
+    ask: Ask = nobody
     stop: Event = field(default_factory=Event)
 
     @property
@@ -47,7 +61,8 @@ class Terms:
 class Order:
     """What an uploader is given: the artifact, its settings, and how.
 
-    `settings` is the recipe's table [publish.TARGET], `proof` the key of the proof to cite.
+    `settings` is the recipe's table [publish.TARGET], `image` the recipe's image where there is one, `proof` the
+    key of the proof to cite.
     """
 
     path: Path
@@ -55,6 +70,7 @@ class Order:
     settings: BaseModel
     terms: Terms
     proof: str = ""
+    image: Image | None = None
 
 
 class Publisher(Protocol):

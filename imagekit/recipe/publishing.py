@@ -9,6 +9,7 @@ from imagekit.recipe.devices import DiskPath
 from imagekit.recipe.values import HostPath
 
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 
 # No space, no quote, no option: what ssh(1) would take for a user, a host and a port.
@@ -122,10 +123,10 @@ class PublishXcp(Model):
     credentials: HostPath | None = Field(
         default=None, description="username=… and password=…, as in xe's ~/.xe, which is the default. Mode 0600."
     )
-    fingerprint: str | None = Field(
-        default=None,
-        pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$",
-        description="SHA-256 of the host's certificate. Without it and `ca`, you are asked once.",
+    fingerprints: tuple[Fingerprint, ...] = Field(
+        default=(),
+        strict=False,
+        description="SHA-256 of the hosts' certificates. Without any and without `ca`, you are asked once.",
     )
     ca: HostPath | None = Field(default=None, description="PEM: who has signed the hosts' certificates.")
     sr: str | None = Field(

@@ -11,7 +11,7 @@ from typing import cast
 
 from imagekit.errors import UnsuitedError
 from imagekit.formats import vhd, xva
-from imagekit.formats.xapi import Appliance, Interface
+from imagekit.formats.xapi import Appliance, Interface, Kind
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
@@ -80,7 +80,7 @@ def machine_options(image: Image, name: str) -> dict[str, Json]:
     }
 
 
-def appliance(options: Mapping[str, Json], guest: Guest, kernel: str = "", cmdline: str = "") -> Appliance:
+def appliance(options: Mapping[str, Json], guest: Kind, kernel: str = "", cmdline: str = "") -> Appliance:
     """Return the VM of such data; with a kernel in dom0 it boots by that, else by pygrub."""
     interfaces = cast("list[dict[str, str]]", options["interfaces"])
     return Appliance(

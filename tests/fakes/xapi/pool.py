@@ -46,6 +46,7 @@ class Pool:
         self.state = State(self.settings, folder, model, Database(model), Disks(folder / "disks"), script)
         populate(self.state)
         self.identities = [identity(folder, one.address) for one in self.settings.hosts]
+        self.state.certificates = [one.pem.read_text() for one in self.identities]
         self._listeners = self._listen()
         self.port = self._listeners[0].port
 

@@ -40,6 +40,7 @@ class State:
     calls: list[Call] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
+    certificates: list[str] = field(default_factory=list)  # PEM, a host each
     pool: str = ""
     dom0: str = ""
     # What comes due: a moment of time.monotonic(), and what then happens.

@@ -104,6 +104,11 @@ def _end(state: State, task: str, **fields: Value) -> None:
             state.db.drop("task", task)
 
 
+def server_certificate(ask: Ask, host: str) -> str:
+    """host.get_server_certificate: what that host shows to clients, PEM."""
+    return ask.state.certificates[ask.state.hosts.index(host)]
+
+
 SERVED = {
     "session.login_with_password": login,
     "session.logout": logout,
@@ -115,5 +120,6 @@ SERVED = {
     "task.set_result": field("result"),
     "task.set_error_info": field("error_info"),
     "task.destroy": destroy,
+    "host.get_server_certificate": server_certificate,
     "host.get_servertime": lambda *_: now(),
 }

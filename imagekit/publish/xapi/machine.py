@@ -1,0 +1,169 @@
+"""The VM of a disk: which kinds a host still has, how one is made, started, watched and put in another's place."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagekit.errors import KernelError, PublishError, UsageError
+from imagekit.formats.xapi import Appliance, Fields, Interface, vbd_fields, vif_fields, vm_fields
+from imagekit.publish.xapi.session import RefusedError, Session
+from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, record_of
+
+# What hosts before 7 (2016) do not know of a VIF; they fill it in.
+_NEWER_VIF = ("locking_mode", "ipv4_allowed", "ipv6_allowed", "currently_attached")
+_NEWER_VBD = ("currently_attached",)
+_PVH_SINCE = (24,)  # xapi's own version, by its year
+_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What a pool's master runs."""
+
+    brand: str
+    version: str
+    xapi: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """Its name and version."""
+        return f"{self.brand} {self.version}".strip()
+
+    @property
+    def paravirtual(self) -> bool:
+        """Whether it still starts PV guests: XCP-ng 8.3 and XenServer 8 do not."""
+        numbers = _numbers(self.version)
+        return numbers < ((8, 3) if "xcp-ng" in self.brand.lower() else (8, 2, 50))
+
+
+def product(session: Session) -> Product:
+    """Ask the master what it is."""
+    master = session.call("pool.get_master", session.call("pool.get_all")[0])
+    said = session.call("host.get_software_version", master)
+    version = str(said.get("product_version", ""))
+    return Product(str(said.get("product_brand", "")), version, _numbers(str(said.get("xapi_build", ""))))
+
+
+def check_kind(there: Product, kind: str) -> None:
+    """KernelError (exit 3) when the host no longer starts such guests, or not yet."""
+    if kind == "pv" and not there.paravirtual:
+        raise KernelError(
+            f"{there.words} starts no PV guests: they were removed from it",
+            hint="a PVH kernel boots there (solo5 and Linux have PVH entries): build it with --boot pvh; "
+            "or publish the disk alone, without --vm",
+        )
+    if kind == "pvh" and there.paravirtual:
+        raise KernelError(
+            f"{there.words} has no PVH guests of your own kernel",
+            hint="they came with XCP-ng 8.3; a PV kernel boots here",
+        )
+
+
+def networks(session: Session, interfaces: tuple[Interface, ...]) -> list[str]:
+    """Return the reference of each interface's network; UsageError for a name or bridge that is none's."""
+    if not interfaces:
+        return []
+    records: Mapping[str, Any] = session.call("network.get_all_records")
+    return [_network(records, one) for one in interfaces]
+
+
+def make(session: Session, appliance: Appliance, places: list[str], vdi: str) -> tuple[str, str]:
+    """Make the VM with this disk on these networks, and return its reference and UUID."""
+    known = _some_vm(session)
+    fields = {name: value for name, value in vm_fields(appliance).items() if name in known}
+    ref = str(session.call("VM.create", fields))
+    try:
+        session.call("VBD.create", _without(vbd_fields(ref, vdi), _NEWER_VBD))
+        for number, (network, interface) in enumerate(zip(places, appliance.interfaces, strict=True)):
+            session.call("VIF.create", _without(vif_fields(ref, network, number, interface), _NEWER_VIF))
+        return ref, str(session.call("VM.get_uuid", ref))
+    except PublishError:
+        _drop(session, ref)
+        raise
+
+
+def start(session: Session, ref: str, watch: float, wait: Callable[[float], bool]) -> None:
+    """Start a VM and see for `watch` seconds that it lives; PublishError when it does not."""
+    session.call("VM.start", ref, False, False)  # noqa: FBT003 -- neither paused nor by force
+    until = time.monotonic() + watch
+    while time.monotonic() < until:
+        state = str(session.call("VM.get_power_state", ref))
+        if state != "Running":
+            raise PublishError(
+                f"the VM was started, and is {state.lower()} again",
+                hint="`imagekit prove` shows what it says on its console; on the host: xl dmesg, "
+                "and /var/log/xen/console",
+            )
+        if not wait(_PAUSE):
+            return
+
+
+def stop(session: Session, ref: str) -> None:
+    """Halt a VM at once, if it runs."""
+    try:
+        session.call("VM.hard_shutdown", ref)
+    except RefusedError as error:
+        if error.code not in {"VM_BAD_POWER_STATE", "HANDLE_INVALID"}:
+            raise
+
+
+def destroy(session: Session, uuid: str) -> None:
+    """Halt and destroy a VM; its disks stay."""
+    ref = by_uuid(session, "VM", uuid)
+    if ref is not None:
+        stop(session, ref)
+        _drop(session, ref)
+
+
+def earlier(session: Session, name: str, but: str) -> list[Mapping[str, Any]]:
+    """Return the records of the VMs of this name that imagekit made, but the one of this reference."""
+    found: list[Mapping[str, Any]] = []
+    for ref in map(str, session.call("VM.get_by_name_label", name)):
+        record = record_of(session, "VM", ref) if ref != but else None
+        if record and PUBLICATION in record["other_config"]:
+            found.append({**record, "ref": ref})
+    return found
+
+
+def disks(session: Session, record: Mapping[str, Any]) -> list[str]:
+    """Return the references of a VM's disks."""
+    found = []
+    for vbd in record["VBDs"]:
+        seen = record_of(session, "VBD", str(vbd))
+        if seen and seen["type"] == "Disk" and not seen["empty"]:
+            found.append(str(seen["VDI"]))
+    return found
+
+
+def _drop(session: Session, ref: str) -> None:
+    try:
+        session.call("VM.destroy", ref)
+    except RefusedError as error:
+        if error.code != "HANDLE_INVALID":
+            raise
+
+
+def _network(records: Mapping[str, Any], interface: Interface) -> str:
+    wanted, key = (interface.network, "name_label") if interface.network else (interface.bridge, "bridge")
+    found = [ref for ref, record in records.items() if record[key] == wanted]
+    if len(found) != 1:
+        there = ", ".join(sorted(f"{record['name_label']} ({record['bridge']})" for record in records.values()))
+        many = f"{len(found)} networks have" if found else "no network has"
+        raise UsageError(f"{many} the {key.removesuffix('_label')} {wanted!r}", hint=f"there are: {there}")
+    return found[0]
+
+
+def _some_vm(session: Session) -> Mapping[str, Any]:
+    """Return the record of dom0, which tells what fields a VM has there."""
+    records = session.call("VM.get_all_records")
+    return next((record for record in records.values() if record["is_control_domain"]), {})
+
+
+def _without(fields: Fields, names: tuple[str, ...]) -> Fields:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])

@@ -1,0 +1,148 @@
+"""Storage repositories and the virtual disk images (VDI) in them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagekit.errors import PublishError, UsageError
+from imagekit.formats.xapi import NULL, Fields
+from imagekit.publish.xapi.session import RefusedError, Session
+
+PUBLICATION = "imagekit:publication"
+"""The key of other_config that says by which publication a VDI or a VM was made."""
+
+COMPLETE = "imagekit:complete"
+"""The key that a VDI gets when all of its bytes are there."""
+
+BEGUN = "imagekit:begun"
+"""The key that says when."""
+
+_LVM = ("lvm", "lvmoiscsi", "lvmohba", "lvmofcoe")
+_MIB = 1 << 20
+_IN_USE, _GONE = "VDI_IN_USE", {"HANDLE_INVALID", "UUID_INVALID"}
+_PATIENCE = 60.0  # seconds that a VDI stays in use after an upload broke
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """An SR. `vhd`: it keeps VHDs, so an import may be one; `free` is in bytes."""
+
+    ref: str
+    uuid: str
+    name: str
+    type: str
+    vhd: bool
+    free: int
+
+    @property
+    def thick(self) -> bool:
+        """Whether a VDI takes all of its room at once."""
+        return self.type in _LVM
+
+
+def storage(session: Session, named: str | None) -> Storage:
+    """Return the SR of a name or UUID, else the pool's default; UsageError for none, and for several."""
+    if named is None:
+        return _default(session)
+    found = [str(ref) for ref in session.call("SR.get_by_name_label", named)]
+    if not found:
+        try:
+            found = [str(session.call("SR.get_by_uuid", named))]
+        except RefusedError as error:
+            if error.code not in _GONE:
+                raise
+    if len(found) != 1:
+        many = f"{len(found)} SRs are" if found else "no SR is"
+        raise UsageError(f"{many} named {named!r}", hint=f"--sr takes a UUID, too; there are: {_all(session)}")
+    return _told(session, found[0])
+
+
+def check_room(there: Storage, size: int, data: int) -> None:
+    """PublishError when an SR has no room for a disk of `size` bytes, `data` of them not empty."""
+    needed = size if there.thick else data
+    if needed > there.free:
+        raise PublishError(
+            f"the SR {there.name} has no room for the disk",
+            details=f"{needed // _MIB} MiB are needed, {there.free // _MIB} MiB are free",
+            hint="--sr names another one",
+        )
+
+
+def create(session: Session, fields: Fields) -> tuple[str, str]:
+    """Make a VDI, and return its reference and its UUID."""
+    ref = str(session.call("VDI.create", fields))
+    return ref, str(session.call("VDI.get_uuid", ref))
+
+
+def labelled(session: Session, kind: str, label: str, publication: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (reference, record) of the VDIs or VMs of this label that a publication has made."""
+    found = []
+    for ref in session.call(f"{kind}.get_by_name_label", label):
+        record = record_of(session, kind, str(ref))
+        if record and record["other_config"].get(PUBLICATION) == publication:
+            found.append((str(ref), record))
+    return found
+
+
+def record_of(session: Session, kind: str, ref: str) -> Mapping[str, Any] | None:
+    """Return a record, None when the object is gone."""
+    try:
+        record: Mapping[str, Any] = session.call(f"{kind}.get_record", ref)
+    except RefusedError as error:
+        if error.code in _GONE:
+            return None
+        raise
+    return record
+
+
+def by_uuid(session: Session, kind: str, uuid: str) -> str | None:
+    """Return the reference of a UUID, None when the object is gone."""
+    try:
+        return str(session.call(f"{kind}.get_by_uuid", uuid))
+    except RefusedError as error:
+        if error.code in _GONE:
+            return None
+        raise
+
+
+def destroy(session: Session, ref: str, wait: Callable[[float], bool], patience: float = _PATIENCE) -> None:
+    """Destroy a VDI, again while an upload that broke still holds it (xen-api #4339)."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            session.call("VDI.destroy", ref)
+        except RefusedError as error:
+            if error.code in _GONE:
+                return
+            if error.code != _IN_USE or time.monotonic() > until or not wait(0.5):
+                raise
+        else:
+            return
+
+
+def _default(session: Session) -> Storage:
+    pool = session.call("pool.get_all")[0]
+    ref = str(session.call("pool.get_default_SR", pool))
+    if ref != NULL and record_of(session, "SR", ref):
+        return _told(session, ref)
+    raise UsageError("the pool has no default SR", hint=f"--sr names one of: {_all(session)}")
+
+
+def _told(session: Session, ref: str) -> Storage:
+    record = session.call("SR.get_record", ref)
+    name, kind = str(record["name_label"]), str(record["type"])
+    if record["content_type"] == "iso" or kind == "iso":
+        raise UsageError(f"the SR {name} holds CDs", hint=f"--sr names one of: {_all(session)}")
+    pbds = [session.call("PBD.get_currently_attached", pbd) for pbd in record["PBDs"]]
+    if not any(pbds):
+        raise PublishError(f"the SR {name} is not attached to any host", hint="xe pbd-plug, or --sr")
+    vhd = kind not in _LVM or record["sm_config"].get("use_vhd") == "true"
+    free = int(record["physical_size"]) - int(record["physical_utilisation"])
+    return Storage(ref, str(record["uuid"]), name, kind, vhd, free)
+
+
+def _all(session: Session) -> str:
+    records = session.call("SR.get_all_records").values()
+    kept = [one for one in records if one["content_type"] != "iso" and one["type"] not in {"iso", "udev"}]
+    return ", ".join(f"{one['name_label']} ({one['uuid']})" for one in kept) or "none"

@@ -1,0 +1,115 @@
+"""Taking back what was brought into pools: VMs first, then their disks."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+from imagekit.errors import PublishError
+from imagekit.publish import nobody
+from imagekit.publish.keeping import Orphan
+from imagekit.publish.xapi import machine, storage
+from imagekit.publish.xapi.address import address_of
+from imagekit.publish.xapi.credentials import credentials
+from imagekit.publish.xapi.session import RefusedError, Session
+from imagekit.publish.xapi.trust import Trust
+from imagekit.receipt import Ledger, Receipt, Resource
+
+TARGET = "xcp"
+KNOWN = "xapi-hosts.json"
+"""The file of hosts' fingerprints, in the state folder."""
+
+
+class Keeper:
+    """Takes back in the pools of the receipts."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def undo(self, receipt: Receipt, ledger: Ledger) -> list[Resource]:
+        """Destroy the VM and the VDI."""
+        if not receipt.left:
+            return []
+        with self._session(receipt, ledger) as session:
+            return undo(session, receipt, ledger)
+
+    def places(self, named: Sequence[str], ledger: Ledger) -> list[str]:
+        """Return the hosts of the receipts, of those that are named."""
+        known = dict.fromkeys(receipt.region for receipt in ledger if receipt.target == TARGET)
+        return [host for host in known if not named or host in named]
+
+    def orphans(self, places: Sequence[str], age: timedelta, ledger: Ledger) -> list[Orphan]:
+        """Return the VDIs there that were begun before, never finished, and are in no VM."""
+        self._places = {
+            place: (receipt, ledger) for place in places for receipt in ledger if receipt.region == place
+        }
+        found = []
+        for place in places:
+            with self._session(*self._places[place]) as session:
+                found += list(_unfinished(session, place, datetime.now(UTC) - age))
+        return found
+
+    def remove(self, orphan: Orphan) -> None:
+        """Remove one of them."""
+        with self._session(*self._places[orphan.region]) as session:
+            remove(session, orphan.kind, orphan.id)
+
+    @contextmanager
+    def _session(self, receipt: Receipt, ledger: Ledger) -> Iterator[Session]:
+        details = receipt.details
+        user, authority = cast("str", details.get("user", "")), cast("str", details.get("ca", ""))
+        known = cast("list[str]", details.get("fingerprints", []))
+        given = credentials(user or None, None, self._environment, receipt.region, nobody)
+        trust = Trust(known, Path(authority) if authority else None, ledger.folder.parent / KNOWN, nobody)
+        session = Session(address_of(receipt.region), trust, given)
+        try:
+            yield session
+        finally:
+            session.close()
+
+
+def _unfinished(session: Session, place: str, before: datetime) -> Iterator[Orphan]:
+    for record in session.call("VDI.get_all_records").values():
+        held = record["other_config"]
+        if storage.PUBLICATION not in held or storage.COMPLETE in held or record["VBDs"]:
+            continue
+        begun = held.get(storage.BEGUN, "")
+        try:
+            old = datetime.fromisoformat(begun) <= before
+        except ValueError:
+            continue
+        if old:
+            yield Orphan("vdi", str(record["uuid"]), place, begun, "it was begun and never finished")
+
+
+def _wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
+
+
+def undo(session: Session, receipt: Receipt, ledger: Ledger) -> list[Resource]:
+    """Remove what a publication made, the newest first, and return it."""
+    removed = []
+    for resource in receipt.left:
+        remove(session, resource.kind, resource.id)
+        resource.gone = True
+        ledger.write(receipt)
+        removed.append(resource)
+    return removed
+
+
+def remove(session: Session, kind: str, uuid: str) -> None:
+    """Destroy a VM or a VDI by its UUID; what is gone already counts as removed."""
+    if kind == "vm":
+        machine.destroy(session, uuid)
+    elif kind == "vdi":
+        ref = storage.by_uuid(session, "VDI", uuid)
+        if ref is not None:
+            storage.destroy(session, ref, _wait)
+    elif kind == "task":
+        with suppress(RefusedError):
+            session.call("task.destroy", uuid)
+    else:
+        raise PublishError(f"a pool has no {kind}")

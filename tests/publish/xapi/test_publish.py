@@ -1,0 +1,265 @@
+"""Publishing to a pool: a strict xapi over TLS, by `imagekit publish`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from imagekit.sparse import map_blocks
+from tests.cli.conftest import Cli
+from tests.fakes.xapi.pool import Pool
+from tests.fakes.xapi.settings import XCP_NG_8_2, XCP_NG_8_3, XENSERVER_6_5, Bridge, Machine, Storage
+from tests.publish.xapi.conftest import Build, Opened
+
+START = ("--start", "--watch", "1")
+
+
+def disk_of(path: Path, cli: Cli) -> Path:
+    """Return the raw disk in an artifact, by qemu-img."""
+    from imagekit.command import run  # noqa: PLC0415
+
+    run("qemu-img", "convert", "-O", "raw", path, "disk.raw")
+    return Path("disk.raw")
+
+
+def clean(pool: Pool, **left: int) -> None:
+    """Hold that nothing is left but what is meant to be."""
+    assert pool.left() == left
+    assert pool.complaints == []
+
+
+@pytest.mark.parametrize("form", ["vhd", "raw", "xva"])
+@pytest.mark.parametrize("product", [XENSERVER_6_5, XCP_NG_8_2, XCP_NG_8_3], ids=lambda one: one.version)
+def test_a_disk(cli: Cli, opened: Opened, build: Build, form: str, product: object) -> None:
+    pool, options = opened(product=product)
+    path = build(f"xcp.format={form}", "disk.size=8MiB", name=f"app.{form}")
+    raw = build("xcp.format=raw", "disk.size=8MiB", name="same.raw")
+    said = cli("publish", path, *options)
+    assert said.code == 0, said.err
+    (vdi,) = pool.vdis()
+    assert said.out == f"{vdi['uuid']}\n"
+    assert vdi["virtual_size"] == 8 << 20
+    assert map_blocks(pool.disk(vdi["uuid"])) == map_blocks(raw)
+    clean(pool, VDI=1)
+
+
+@pytest.mark.parametrize("product", [XENSERVER_6_5, XCP_NG_8_2], ids=lambda one: one.version)
+def test_a_machine(cli: Cli, opened: Opened, build: Build, product: object) -> None:
+    pool, options = opened(product=product, networks=(Bridge("lan", "xenbr0"), Bridge("dmz", "xenbr1")))
+    recipe = Path("app.toml")
+    recipe.write_text(
+        'kernel="app.xen"\ntargets=["xcp"]\nmemory="32MiB"\nvcpus=2\n[xcp]\ntags=["web"]\ndescription="it is"\n'
+        '[[xcp.vif]]\nnetwork="lan"\nmac="00:16:3e:00:00:01"\n[[xcp.vif]]\nbridge="xenbr1"\n'
+    )
+    said = cli("publish", recipe, *options, *START)
+    assert said.code == 0, said.err
+    (vm,) = pool.vms()
+    assert said.out == f"{vm['uuid']}\n"
+    assert (vm["name_label"], vm["power_state"], vm["PV_bootloader"]) == ("app", "Running", "pygrub")
+    assert (vm["memory_static_max"], vm["VCPUs_max"], vm["tags"]) == (32 << 20, 2, ["web"])
+    assert [vif["MAC"] for vif in pool.vifs() if vif["device"] == "0"] == ["00:16:3e:00:00:01"]
+    (vbd,) = pool.vbds()
+    assert vbd["bootable"]
+    clean(pool, VDI=1, VM=1, VBD=1, VIF=2)
+
+
+def test_twice_is_once_and_destroyed_is_gone(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    path = build()
+    first = cli("publish", path, *options, *START)
+    assert first.code == 0, first.err
+    calls = len(pool.calls)
+    again = cli("publish", path, *options, *START)
+    assert (again.code, again.out) == (0, first.out)
+    assert not {"VDI.create", "import_raw_vdi", "VM.create", "VM.start"} & set(pool.names()[calls:])
+    said = cli("receipts", "destroy", first.out.strip())
+    assert said.code == 0, said.err
+    clean(pool)
+
+
+def test_pv_is_refused_where_it_was_removed(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened(product=XCP_NG_8_3)
+    said = cli("publish", build(), *options, "--vm")
+    assert (said.code, said.out) == (3, "")
+    assert "XCP-ng 8.3.0 starts no PV guests" in said.err
+    assert "--boot pvh" in said.err
+    clean(pool)
+
+
+def test_pvh_where_it_is(cli: Cli, opened: Opened, build: Build, kernels: Path) -> None:
+    pool, options = opened(product=XCP_NG_8_3)
+    path = build(kernel=kernels / "hello-pvh.xen")
+    said = cli("publish", path, *options, *START)
+    assert said.code == 0, said.err
+    (vm,) = pool.vms()
+    assert (vm["domain_type"], vm["platform"]["nx"], vm["platform"]["pae"]) == ("pvh", "true", "true")
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+def test_a_newer_build_takes_the_place(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    first = cli("publish", build(), *options, *START)
+    assert first.code == 0, first.err
+    second = cli("publish", build("cmdline=new"), *options, "--replace", "--watch", "1")
+    assert second.code == 0, second.err
+    (vm,) = pool.vms()
+    assert (f"{vm['uuid']}\n", vm["power_state"]) == (second.out, "Running")
+    assert second.out != first.out
+    states = {one["result"]: one["state"] for one in json.loads(cli("receipts", "ls", "--json").out)["receipts"]}
+    assert states == {first.out.strip(): "destroyed", second.out.strip(): "published"}
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+def test_what_dies_leaves_the_old_one(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    first = cli("publish", build(), *options, *START)
+    pool.fault("VM.start 1 BOOTLOADER_FAILED:ref,no kernel")
+    said = cli("publish", build("cmdline=new"), *options, "--replace")
+    assert (said.code, said.out) == (5, "")
+    assert "BOOTLOADER_FAILED" in said.err
+    (vm,) = pool.vms()
+    assert (f"{vm['uuid']}\n", vm["power_state"]) == (first.out, "Running")
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+def test_a_machine_that_ends_at_once(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened(dies_after=0.1)
+    said = cli("publish", build(), *options, *START)
+    assert said.code == 5
+    assert "is halted again" in said.err
+    clean(pool)
+
+
+def test_thick_storage_without_vhds_gets_it_raw(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened(storage=(Storage("Local storage", type="lvm", vhd=False),))
+    path = build("disk.size=8MiB")
+    said = cli("publish", path, *options)
+    assert said.code == 0, said.err
+    assert "keeps no VHDs: the disk is sent raw" in said.err
+    (vdi,) = pool.vdis()
+    assert map_blocks(pool.disk(vdi["uuid"])) == map_blocks(disk_of(path, cli))
+    clean(pool, VDI=1)
+
+
+def test_another_host_takes_the_disk(cli: Cli, opened: Opened, build: Build) -> None:
+    hosts = (Machine("master", "127.0.0.1"), Machine("other", "127.0.0.2"))
+    pool, options = opened(hosts=hosts, storage=(Storage("Local storage", host=1),))
+    said = cli("publish", build(), *options)
+    assert said.code == 0, said.err
+    assert [call.host for call in pool.calls if call.name == "import_raw_vdi"] == [0, 1]
+    clean(pool, VDI=1)
+
+
+def test_a_slave_leads_to_its_master(cli: Cli, opened: Opened, build: Build) -> None:
+    hosts = (Machine("master", "127.0.0.1"), Machine("slave", "127.0.0.2"))
+    pool, (_, _, _, master) = opened(hosts=hosts)
+    slave = pool.identities[1].fingerprint
+    host = pool.host_url(1).removeprefix("https://")
+    said = cli("publish", build(), "--host", host, "--fingerprint", slave, "--fingerprint", master)
+    assert said.code == 0, said.err
+    clean(pool, VDI=1)
+    said = cli("publish", build(), "--host", host, "--fingerprint", slave)
+    assert said.code == 5
+    assert f"its SHA-256 is {master}" in said.err
+
+
+@pytest.mark.parametrize("wrong", ["fingerprint", "none", "password"])
+def test_nobody_is_believed(
+    cli: Cli, opened: Opened, build: Build, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, options = opened()
+    if wrong == "fingerprint":
+        options = (*options[:3], ":".join(["AB"] * 32))
+    elif wrong == "none":
+        options = options[:2]
+    else:
+        monkeypatch.setenv("XAPI_PASSWORD", "battery staple")
+    said = cli("publish", build(), *options)
+    assert (said.code, said.out) == (5, "")
+    assert "battery" not in said.err
+    assert "correct horse" not in said.err
+    if wrong != "password":
+        assert pool.fingerprint in said.err
+        assert pool.calls == [], "not even the user's name was sent"
+    clean(pool)
+
+
+def test_credentials_in_a_file(
+    cli: Cli, opened: Opened, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, options = opened()
+    monkeypatch.delenv("XAPI_PASSWORD")
+    path = build()
+    said = cli("publish", path, *options)
+    assert said.code == 2
+    assert "no password for root" in said.err
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".xe").write_text(f"username=root\npassword={pool.settings.password}\n")
+    (home / ".xe").chmod(0o644)
+    said = cli("publish", path, *options)
+    assert said.code == 2
+    assert "can be read by others" in said.err
+    (home / ".xe").chmod(0o600)
+    assert cli("publish", path, *options).code == 0
+    clean(pool, VDI=1)
+
+
+@pytest.mark.parametrize(
+    "settings, option, words",
+    [
+        ({"default_sr": ""}, (), "the pool has no default SR"),
+        ({"default_sr": "dangling"}, (), "the pool has no default SR"),
+        ({}, ("--sr", "nowhere"), "no SR is named 'nowhere'"),
+        ({"storage": (Storage("a"), Storage("a"))}, ("--sr", "a"), "2 SRs are named 'a'"),
+        ({"storage": (Storage("Local storage", plugged=False),)}, (), "is not attached to any host"),
+        ({"storage": (Storage("Local storage", type="lvm", size=4 << 20),)}, (), "has no room for the disk"),
+    ],
+)
+def test_storage_that_cannot_be_meant(
+    cli: Cli, opened: Opened, build: Build, settings: dict[str, object], option: tuple[str, ...], words: str
+) -> None:
+    pool, options = opened(**settings)
+    said = cli("publish", build("disk.size=8MiB"), *options, *option)
+    assert said.code in {2, 5}
+    assert words in said.err
+    clean(pool)
+
+
+FAULTS = [
+    "VDI.create 1 SR_BACKEND_FAILURE_44:,There is insufficient space,",
+    "task.create 1 INTERNAL_ERROR:x",
+    "import_raw_vdi 1 500",
+    "import_raw_vdi 1 reset",
+    "import_raw_vdi 1 cut=70000",
+    "import_raw_vdi 1 late=VDI_IO_ERROR",
+    "import_raw_vdi 1-9 redirect",
+    "VDI.add_to_other_config 1 INTERNAL_ERROR:x",
+    "VM.create 1 MEMORY_CONSTRAINT_VIOLATION",
+    "VBD.create 1 DEVICE_ALREADY_EXISTS:0",
+    "VM.start 1 NO_HOSTS_AVAILABLE",
+    "VM.start 1 reset",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_fails_leaves_nothing(cli: Cli, opened: Opened, build: Build, fault: str) -> None:
+    pool, options = opened(faults=(fault,))
+    path = build("disk.size=8MiB")
+    said = cli("publish", path, *options, *START)
+    assert (said.code, said.out) == (5, ""), said.err
+    assert "Traceback" not in said.err
+    clean(pool)
+    said = cli("publish", path, *options, *START)
+    assert said.code == 0, said.err
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+@pytest.mark.parametrize(
+    "fault", ["* 3-5 500", "VDI.get_uuid 1 reset", "task.get_record 1 expire", "SR.get_record 1 expire"]
+)
+def test_what_passes_is_outlived(cli: Cli, opened: Opened, build: Build, fault: str) -> None:
+    pool, options = opened(faults=(fault,))
+    said = cli("publish", build(), *options)
+    assert said.code == 0, said.err
+    clean(pool, VDI=1)
