@@ -62,8 +62,15 @@ class Sender:
             yield task
         finally:
             with suppress(PublishError):
-                self.session.call("task.destroy", task)
+                self._end(task)
                 self.ended(task)
+
+    def _end(self, task: str) -> None:
+        """Destroy a task; one that no import took up would stay pending, and so for ever."""
+        if self.session.call("task.get_status", task) == "pending":
+            with suppress(RefusedError):
+                self.session.call("task.set_status", task, "cancelled")
+        self.session.call("task.destroy", task)
 
     @contextmanager
     def _opened(self, vdi: str, task: str, upload: Upload) -> Iterator[socket.socket]:

@@ -120,8 +120,9 @@ class Session:
                 with _plainly("session.login_with_password", self.address):
                     given = self._credentials
                     remote.login_with_password(given.user, given.password, "1.0", "imagekit")
-            except RefusedError as error:
-                if error.code != "HOST_IS_SLAVE" or not error.parameters:
+            except PublishError as error:
+                self._transport.close()
+                if not isinstance(error, RefusedError) or error.code != "HOST_IS_SLAVE" or not error.parameters:
                     raise
                 self.address = self.address.another(error.parameters[0])
             else:
