@@ -137,7 +137,8 @@ def _raw(body: Body, disk: int, size: int, *, fresh: bool, blocks: bool) -> None
         body.into(view)
         if at + len(view) > size:
             raise vhd.VhdError("write past the end of the device")
-        if not fresh or view != zeros[: len(view)]:
+        # A bytearray is compared by memcmp, a memoryview byte by byte.
+        if not fresh or len(view) < _BLOCK or buffer != zeros:
             os.pwrite(disk, view, at)
         at += len(view)
 

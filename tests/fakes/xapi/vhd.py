@@ -58,9 +58,10 @@ def receive(body: Body, disk: int, size: int, complain: Complain, *, fresh: bool
     entries = struct.unpack(f">{layout.entries}I", table[: layout.entries * 4])
     blocks = sorted((sector, index) for index, sector in enumerate(entries) if sector != _NONE)
     _batmap(body, layout, entries, blocks, complain)
+    data = bytearray(layout.block)
     for sector, index in blocks:
         _forward(body, sector * SECTOR)
-        _block(body, disk, index * layout.block, layout.block, size, fresh=fresh)
+        _block(body, disk, index * layout.block, data, size, fresh=fresh)
     if body.length is not None:
         end = (body.length - 1) // SECTOR * SECTOR
         if end - body.at >= _PAGE:
@@ -139,18 +140,18 @@ def _batmap(
         complain("VHD: the batmap has blocks that the table has not")
 
 
-def _block(body: Body, disk: int, start: int, block: int, size: int, *, fresh: bool) -> None:
-    """Write a block's present sectors; onto a fresh disk, zeros need no writing."""
-    count = block // SECTOR
+def _block(body: Body, disk: int, start: int, data: bytearray, size: int, *, fresh: bool) -> None:
+    """Write a block's present sectors; onto a fresh disk, a block of zeros needs no writing."""
+    count = len(data) // SECTOR
     bitmap = body.read(-(-count // 8 // SECTOR) * SECTOR)[: -(-count // 8)]
-    data = body.read(block)
+    body.into(memoryview(data))
+    zeros = fresh and data == _ZEROS[: len(data)]
     for first, last in _present(bitmap, count):
-        part = data[first * SECTOR : last * SECTOR]
         at = start + first * SECTOR
-        if at + len(part) > size:
+        if start + last * SECTOR > size:
             raise VhdError("write past the end of the device")
-        if not fresh or part != _ZEROS[: len(part)]:
-            os.pwrite(disk, part, at)
+        if not zeros:
+            os.pwrite(disk, memoryview(data)[first * SECTOR : last * SECTOR], at)
 
 
 def _present(bitmap: bytes, count: int) -> Iterator[tuple[int, int]]:
