@@ -14,6 +14,8 @@ from imagekit.publish.ssh.xl import End, Running, Xl
 from imagekit.receipt import Ledger, Receipt
 
 _ASIDE, _LIVES = "aside", "lives"  # in a receipt's details
+REPLACED = "replaced"
+"""There, too: the UUID of the domain that is gone, whose files are not yet."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,14 @@ class Starter:
         if old:
             self._xl.destroy(old)
             self._note(f"{self._receipt.region}: the {self._wanted.name} before it is gone")
+        aside = aside_uuid(self._receipt)
+        if aside:
+            self._receipt.details[REPLACED] = aside
         self._forget_old()
 
     def _old(self) -> Running | None:
-        entered = cast("dict[str, str]", self._receipt.details.get(_ASIDE) or {})
-        return self._xl.by_uuid(entered["uuid"]) if entered else None
+        uuid = aside_uuid(self._receipt)
+        return self._xl.by_uuid(uuid) if uuid else None
 
     def _forget_old(self) -> None:
         if self._receipt.details.pop(_ASIDE, None):
@@ -131,6 +136,6 @@ class Starter:
         self._ledger.write(self._receipt)
 
 
-def replaced_uuid(receipt: Receipt) -> str:
+def aside_uuid(receipt: Receipt) -> str:
     """Return the UUID of the domain that is aside for this publication's, "" for none."""
     return cast("dict[str, str]", receipt.details.get(_ASIDE) or {}).get("uuid", "")

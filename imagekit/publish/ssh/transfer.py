@@ -17,8 +17,8 @@ from imagekit.errors import PublishError
 from imagekit.publish.ssh.connection import Host
 from imagekit.sparse import BLOCK, BlockMap
 
-_GAP = 16  # empty blocks that are sent rather than making a run of their own
-_LONGEST = 64  # blocks of a run: 32 MiB
+_GAP = 4  # empty blocks that are sent rather than making a run of their own
+_LONGEST = 16  # blocks of a run: 8 MiB
 _PIECE = 32768  # of a write: SFTP's largest that every server takes
 _SPARE = 64 << 20  # bytes that a host's disk keeps beside the image
 _SUMS = """

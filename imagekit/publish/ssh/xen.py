@@ -6,6 +6,7 @@ builds do not overwrite each other, a running domain keeps its disk, and a repea
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from imagekit.publish import Order
 from imagekit.publish.keeping import told_of
 from imagekit.publish.ssh import transfer
 from imagekit.publish.ssh.connection import Host, LostError, connected
-from imagekit.publish.ssh.domain import Starter, Wanted, replaced_uuid
+from imagekit.publish.ssh.domain import REPLACED, Starter, Wanted, aside_uuid
 from imagekit.publish.ssh.keeper import PART, TARGET, undo
 from imagekit.publish.ssh.xl import Xl
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
@@ -104,6 +105,7 @@ class _Publication:
         self._goods = goods
         self._ledger = Ledger(order.terms.state)
         self._starts = settings.start or settings.replace
+        self._host: Host | None = None
 
     def run(self) -> Receipt:
         """Do it, again where the connection broke, and undo it where it fails."""
@@ -116,26 +118,39 @@ class _Publication:
             region=self._named,
             begun=now(),
         )
-        with self._ledger.entry(fresh) as receipt, self._undoing(receipt):
-            for left in reversed(range(_ATTEMPTS)):
-                try:
-                    with connected(self._named, self._order.terms.environment) as host:
-                        self._make(host, receipt)
-                    break
-                except LostError as error:
-                    if not left or not receipt.resources:
-                        raise
-                    self._tell(f"{error.brief}; it goes on in a moment")
-                    self._wait(_ATTEMPTS - left)
+        with self._ledger.entry(fresh) as receipt, self._undoing(receipt), ThreadPoolExecutor(1) as pool:
+            # A signal ends the main thread's work with an exception, which paramiko would take for its own.
+            work = pool.submit(self._attempt, receipt)
+            try:
+                work.result()
+            except InterruptedByUser:
+                self._order.terms.stop.set()
+                if self._host:
+                    self._host.close()
+                raise
         return receipt
 
+    def _attempt(self, receipt: Receipt) -> None:
+        """Do it, and go on with it where the connection broke."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with connected(self._named, self._order.terms.environment) as self._host:
+                    self._make(self._host, receipt)
+            except LostError as error:
+                self._go_on()
+                if not left or not receipt.resources:
+                    raise
+                self._tell(f"{error.brief}; it goes on in a moment")
+                self._wait(_ATTEMPTS - left)
+            else:
+                return
+
     def _make(self, host: Host, receipt: Receipt) -> None:
-        xl = Xl(host)
-        starter = Starter(xl, self._wanted(), receipt, self._ledger, self._order.terms.note)
+        starter = self._starter(host, receipt)
         runs = False
         if self._starts:
             boot = self._order.sidecar.boot
-            xl.check(str(boot.get("guest", "")), self._order.sidecar.architecture)
+            Xl(host).check(str(boot.get("guest", "")), self._order.sidecar.architecture)
             starter.settle()
             runs = starter.check(replace=self._settings.replace)
         self._enter(receipt)
@@ -145,9 +160,8 @@ class _Publication:
         if runs:
             self._tell(f"{self._goods.domain.name} runs there already")
         elif self._starts:
-            old = xl.by_name(self._goods.domain.name)
             starter.start()
-            self._retire(host, old.uuid if old else "")
+        self._retire(host, receipt)
         receipt.result, receipt.state, receipt.ended = self._goods.configuration, PUBLISHED, now()
         self._ledger.write(receipt)
 
@@ -196,8 +210,9 @@ class _Publication:
         receipt.resource("file", target, ours=fresh or known).ours = fresh or known
         self._ledger.write(receipt)
 
-    def _retire(self, host: Host, uuid: str) -> None:
+    def _retire(self, host: Host, receipt: Receipt) -> None:
         """Remove the files of the publication whose domain was replaced, if it is one of ours."""
+        uuid = receipt.details.get(REPLACED)
         for known in list(self._ledger):
             held = {one.id for one in known.resources if one.kind == "domain" and not one.gone}
             if known.target == TARGET and known.region == self._named and uuid in held:
@@ -205,6 +220,7 @@ class _Publication:
                     self._tell(f"replaced, and removed: {told_of(undo(host, old, self._ledger))}")
                     old.state, old.ended = DESTROYED, now()
                     self._ledger.write(old)
+        receipt.details.pop(REPLACED, None)
 
     @contextmanager
     def _undoing(self, receipt: Receipt) -> Iterator[None]:
@@ -212,6 +228,9 @@ class _Publication:
         try:
             yield
         except InterruptedByUser:
+            if aside_uuid(receipt):
+                with suppress(ImagekitError), connected(self._named, self._order.terms.environment) as host:
+                    self._starter(host, receipt).settle()
             if receipt.left:
                 self._tell(f"kept, to go on with: {told_of(receipt.left)}")
             raise
@@ -235,8 +254,8 @@ class _Publication:
             return
         try:
             with connected(self._named, self._order.terms.environment) as host:
-                if replaced_uuid(receipt):
-                    Starter(Xl(host), self._wanted(), receipt, self._ledger, self._order.terms.note).settle()
+                if aside_uuid(receipt):
+                    self._starter(host, receipt).settle()
                 self._tell(f"removed again: {told_of(undo(host, receipt, self._ledger))}")
             receipt.state, receipt.result = DESTROYED, ""
             self._ledger.write(receipt)
@@ -244,9 +263,10 @@ class _Publication:
             brief = second.brief if isinstance(second, ImagekitError) else str(second)
             self._tell(f"left on the host: {told_of(receipt.left)} ({brief})")
 
-    def _wanted(self) -> Wanted:
+    def _starter(self, host: Host, receipt: Receipt) -> Starter:
         domain = self._goods.domain
-        return Wanted(domain.name, str(domain.uuid), self._goods.configuration, self._settings.watch)
+        wanted = Wanted(domain.name, str(domain.uuid), self._goods.configuration, self._settings.watch)
+        return Starter(Xl(host), wanted, receipt, self._ledger, self._order.terms.note)
 
     def _tell(self, text: str) -> None:
         self._order.terms.note(text if text.startswith(f"{self._named}:") else f"{self._named}: {text}")

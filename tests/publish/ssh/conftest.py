@@ -21,6 +21,7 @@ from imagekit.command import run
 from tests.cli.conftest import Cli, cli, hello
 
 __all__ = ["cli", "hello"]
+SFTP = "/usr/lib/openssh/sftp-server"
 HERE = Path(__file__).parent
 SSHD = """
 ListenAddress 127.0.0.1:{port}
@@ -56,13 +57,13 @@ class Dom0:
     port: int
     images: Path
     more: str = ""
+    sftp: str = SFTP
     process: "subprocess.Popen[bytes] | None" = field(default=None)
 
     def start(self) -> None:
         """Start sshd, and wait until it answers."""
         config = self.folder / "sshd_config"
-        sftp = "/usr/lib/openssh/sftp-server"
-        config.write_text(SSHD.format(port=self.port, folder=self.folder, sftp=sftp, more=self.more))
+        config.write_text(SSHD.format(port=self.port, folder=self.folder, sftp=self.sftp, more=self.more))
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/bin") or "sshd"
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=log, process_group=0)
@@ -143,14 +144,14 @@ def make_dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeD
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with ExitStack() as stack:
 
-        def make(more: str = "") -> Dom0:
+        def make(more: str = "", sftp: str = SFTP) -> Dom0:
             folder = tmp_path / "dom0"
             for name in ("bin", "xl", "log"):
                 (folder / name).mkdir(parents=True)
             script = folder / "bin" / "xl"
             script.write_text(f"#!{sys.executable} -S\n{(HERE / 'xl.py').read_text()}")
             script.chmod(0o755)
-            made = Dom0(folder, _free_port(), folder / "images", more)
+            made = Dom0(folder, _free_port(), folder / "images", more, sftp)
             public = _key(folder / "host_key")
             (folder / "authorized_keys").write_text(_key(folder / "user_key"))
             (folder / "known_hosts").write_text(f"[127.0.0.1]:{made.port} {public}")

@@ -66,7 +66,8 @@ def create(*arguments: str) -> None:
     if "refused" in behaviour(name, text):
         why = behaviour(name, text)["refused"]
         fail(f"libxl: error: libxl_create.c:1720:domcreate_attach_devices: {why}", 3)
-    for disk in re.findall(r"target=([^\"]*)", text):
+    for escaped in re.findall(r'target=((?:[^"\\]|\\.)*)"', text):
+        disk = re.sub(r"\\(.)", r"\1", escaped)
         if not Path(disk).is_file():
             fail(f"libxl: error: libxl_disk.c:187:libxl__device_disk_setdefault: failed to stat {disk}", 3)
     with domains() as found:
