@@ -41,7 +41,11 @@ _PROGRAMS: Mapping[str, str] = {
     "dpkg-deb": "prove --prepare: unpacks them",
 }
 _NEEDED = {"mke2fs", "debugfs"}
-_EXTRAS: Mapping[str, str] = {"": "every command", "disk": "builds: partition tables"}
+_EXTRAS: Mapping[str, str] = {
+    "": "every command",
+    "disk": "builds: partition tables",
+    "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+}
 
 
 @dataclass(frozen=True, slots=True)

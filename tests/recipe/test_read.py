@@ -100,6 +100,13 @@ public = true
 deprecate_at = "2030-01-01T00:00Z"
 workers = 8
 uploader = "boto3"
+
+[publish.xen]
+host = "root@dom0.example"
+folder = "/srv/images"
+start = true
+replace = true
+watch = 9
 """
 
 

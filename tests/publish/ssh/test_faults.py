@@ -76,7 +76,7 @@ def test_a_host_that_is_gone_keeps_what_it_has_and_the_next_run_goes_on(cli: Cli
     assert len(dom0.files) == 2
 
 
-@pytest.mark.parametrize("number", [1, 6, 9, 12, 14, 16])
+@pytest.mark.parametrize("number", [1, 9, 15, *(pytest.param(at, marks=pytest.mark.long) for at in range(2, 22))])
 def test_kill_9_and_again(cli: Cli, dom0: Dom0, build: Build, tmp_path: Path, number: int) -> None:
     old = cli("publish", build(), "--host", "dom0", *START)
     assert old.code == 0, old.err
