@@ -254,7 +254,8 @@ def test_a_file_that_is_not_what_its_sidecar_says(cli: Cli, ebs: Path, rehearse:
         (("x.ebs", "--region", REGION, "--parent", "snap-1"), 2, "--parent"),
         (("x.ebs", "--region", REGION, "--parent", "snap-0123456789abcdef0"), 5, "looking at the parent"),
         (("x.ebs", "--set", "memory=64MiB"), 2, "--set is for recipes and kernels"),
-        (("app.xen", "-t", "xen", "--region", REGION), 2, "the target xen is not uploaded"),
+        (("app.xen", "-t", "xen", "--region", REGION), 2, "--region is not for the target xen"),
+        (("app.xen", "-t", "xen"), 2, "no host is named"),
     ],
 )
 def test_what_cannot_be_meant(

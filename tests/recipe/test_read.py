@@ -191,6 +191,13 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "workers": 8,
                 "uploader": "boto3",
             },
+            "xen": {
+                "host": "root@dom0.example",
+                "folder": "/srv/images",
+                "start": True,
+                "replace": True,
+                "watch": 9,
+            },
         },
     }
 
