@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from imagekit import targets
 from imagekit.artifact import Sidecar
-from imagekit.errors import ToolError, UsageError, VerificationError
+from imagekit.errors import UsageError, VerificationError
 from imagekit.proof import Proof, find
+from imagekit.publish.extras import missing
 from imagekit.receipt import Receipt
 from imagekit.recipe import Image
 
@@ -92,7 +93,7 @@ def publisher(target: str) -> Publisher:
     try:
         found: Publisher = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
-        raise ToolError(f"publishing {target} needs {error.name}", hint="pip install 'imagekit[aws]'") from error
+        raise missing(f"publishing {target}", error) from error
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from imagekit import targets
 from imagekit.errors import ToolError, UsageError
+from imagekit.publish.extras import missing
 from imagekit.receipt import Ledger, Receipt, Resource
 
 _MANY = 3  # objects are counted, not named
@@ -86,7 +87,5 @@ def _load(named: str, environment: Mapping[str, str]) -> Keeper:
     try:
         made: Keeper = getattr(import_module(module), name)(environment)
     except ModuleNotFoundError as error:
-        raise ToolError(
-            f"{module} needs {error.name}", hint="pip install 'imagekit[aws]' or 'imagekit[xcp]'"
-        ) from error
+        raise missing("taking it back", error) from error
     return made
