@@ -143,6 +143,9 @@ class PublishXcp(Model):
         pattern=_HOST,
         description='dom0, for `xcp.loader = "direct"`: [USER@]HOST. Default: root at the pool\'s master.',
     )
+    guest_folder: DiskPath | None = Field(
+        default=None, description="Of kernels in dom0. Default: /var/lib/xcp/guest or, before 2024, /boot/guest."
+    )
 
 
 class Publish(Model):

@@ -15,9 +15,10 @@ from typing import cast
 from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
 from imagekit.formats import vhd
 from imagekit.formats.xapi import DIGEST, Appliance, Fields, Kind, Value, vdi_fields
+from imagekit.kernel import Way
 from imagekit.publish import Order
 from imagekit.publish.keeping import told_of
-from imagekit.publish.xapi import machine, storage
+from imagekit.publish.xapi import dom0, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
 from imagekit.publish.xapi.importing import Sender, Upload
@@ -140,8 +141,35 @@ class _Publication:
         self._ledger.write(receipt)
 
     def _appliance(self) -> Appliance:
+        """Return the VM that is wanted; one that boots by a kernel in dom0 says where that will be."""
         options = self._options or _machine_options(self._order)
-        return appliance(options, self._kind)
+        if not self._direct:
+            return appliance(options, self._kind)
+        boot = self._order.sidecar.boot
+        folder = dom0.find(self._ssh, self._order.terms.environment, self._settings.guest_folder)
+        kernel = dom0.path_of(folder, self._order.sidecar.image, self._order.sidecar.digest)
+        return appliance(options, self._kind, kernel, cast("str", boot["cmdline"]))
+
+    @property
+    def _direct(self) -> bool:
+        """Whether the VM boots by a kernel in dom0."""
+        direct = {Way.PV_DIRECT.value, Way.PVH.value}
+        return self._options is not None and self._order.sidecar.boot["way"] in direct
+
+    @property
+    def _ssh(self) -> str:
+        return self._settings.ssh or f"root@{self._session.address.host}"
+
+    def _kernel(self, receipt: Receipt, target: str) -> None:
+        """Bring the kernel to dom0."""
+        kernel = self._order.path.with_name(self._order.path.name + ".xen")
+        if not kernel.is_file() or digest_file(kernel) != self._order.sidecar.companions.get(".xen"):
+            raise VerificationError(f"{kernel} is not what the sidecar describes", hint="build it again")
+        receipt.details["ssh"] = self._ssh
+        receipt.resource("kernel", target)
+        self._ledger.write(receipt)
+        dom0.place(self._ssh, self._order.terms.environment, kernel, target, self._go_on)
+        self._tell(f"{target} is in dom0")
 
     def _disk(self, receipt: Receipt, place: storage.Storage, named: Appliance) -> tuple[str, str]:
         """Return the reference and UUID of the VDI, found whole or made; what broke off before goes."""
@@ -221,6 +249,8 @@ class _Publication:
             self._know(receipt, "vm", uuid)
         else:
             vdi, _ = self._disk(receipt, place, named)
+            if named.kernel:
+                self._kernel(receipt, named.kernel)
             ref, uuid = machine.make(self._session, named, networks, vdi)
             receipt.resource("vm", uuid)
             self._ledger.write(receipt)
@@ -290,7 +320,8 @@ class _Publication:
             self._tell(f"kept, as asked: {told_of(left)}")
         elif left:
             try:
-                self._tell(f"removed again: {told_of(undo(self._session, receipt, self._ledger))}")
+                removed = undo(self._session, receipt, self._ledger, self._order.terms.environment)
+                self._tell(f"removed again: {told_of(removed)}")
                 receipt.state, receipt.result = DESTROYED, ""
                 self._ledger.write(receipt)
             except PublishError as second:

@@ -10,7 +10,7 @@ from typing import cast
 from imagekit.errors import PublishError
 from imagekit.publish import nobody
 from imagekit.publish.keeping import Orphan
-from imagekit.publish.xapi import machine, storage
+from imagekit.publish.xapi import dom0, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
 from imagekit.publish.xapi.session import RefusedError, Session
@@ -33,7 +33,7 @@ class Keeper:
         if not receipt.left:
             return []
         with self._session(receipt, ledger) as session:
-            return undo(session, receipt, ledger)
+            return undo(session, receipt, ledger, self._environment)
 
     def places(self, named: Sequence[str], ledger: Ledger) -> list[str]:
         """Return the hosts of the receipts, of those that are named."""
@@ -89,11 +89,14 @@ def _wait(seconds: float) -> bool:
     return True
 
 
-def undo(session: Session, receipt: Receipt, ledger: Ledger) -> list[Resource]:
+def undo(session: Session, receipt: Receipt, ledger: Ledger, environment: Mapping[str, str]) -> list[Resource]:
     """Remove what a publication made, the newest first, and return it."""
     removed = []
     for resource in receipt.left:
-        remove(session, resource.kind, resource.id)
+        if resource.kind == "kernel":
+            dom0.remove(str(receipt.details["ssh"]), environment, resource.id)
+        else:
+            remove(session, resource.kind, resource.id)
         resource.gone = True
         ledger.write(receipt)
         removed.append(resource)

@@ -1,6 +1,7 @@
 """Publishing to a pool: a strict xapi over TLS, by `imagekit publish`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,10 @@ from imagekit.sparse import map_blocks
 from tests.cli.conftest import Cli
 from tests.fakes.xapi.pool import Pool
 from tests.fakes.xapi.settings import XCP_NG_8_2, XCP_NG_8_3, XENSERVER_6_5, Bridge, Machine, Storage
+from tests.publish.ssh.conftest import MakeDom0, make_dom0
 from tests.publish.xapi.conftest import Build, Opened
+
+__all__ = ["make_dom0"]
 
 START = ("--start", "--watch", "1")
 
@@ -263,3 +267,35 @@ def test_what_passes_is_outlived(cli: Cli, opened: Opened, build: Build, fault: 
     said = cli("publish", build(), *options)
     assert said.code == 0, said.err
     clean(pool, VDI=1)
+
+
+def test_a_kernel_in_dom0(cli: Cli, opened: Opened, make_dom0: MakeDom0, hello: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dom0" / "images"
+    product = replace(XCP_NG_8_2, guest_folder=f"{folder}/")
+    pool, options = opened(product=product, guest_files=_Files())
+    dom0 = make_dom0()
+    recipe = Path("app.toml")
+    recipe.write_text(
+        f'kernel="app.xen"\ntargets=["xcp"]\ncmdline="x=1"\n[xcp]\nloader="direct"\n'
+        f'[publish.xcp]\nssh="dom0"\nguest_folder="{folder}"\n'
+    )
+    said = cli("publish", recipe, *options, *START)
+    assert said.code == 0, said.err
+    (vm,) = pool.vms()
+    assert (vm["PV_bootloader"], vm["PV_args"]) == ("", "x=1")
+    assert Path(vm["PV_kernel"]).read_bytes() == hello.read_bytes()
+    clean(pool, VDI=1, VM=1, VBD=1)
+    assert cli("receipts", "destroy", said.out.strip()).code == 0
+    assert dom0.files == []
+    clean(pool)
+    pool.fault("VM.create 1 MEMORY_CONSTRAINT_VIOLATION")
+    assert cli("publish", recipe, *options, *START).code == 5
+    assert dom0.files == []
+    clean(pool)
+
+
+class _Files(frozenset[str]):
+    """The files that are really there."""
+
+    def __contains__(self, path: object) -> bool:
+        return Path(str(path)).is_file()
