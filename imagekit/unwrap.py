@@ -1,23 +1,67 @@
-"""The raw disk in a file that wraps one: an AMI bundle's image, taken out for as long as it is needed."""
+"""The raw disk in a file that wraps one, by what the file begins with: a VHD, an XVA, an AMI bundle's manifest."""
 
+import errno
+import os
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
+from typing import TYPE_CHECKING
 
-from imagekit.errors import UsageError
+from imagekit.errors import UsageError, VerificationError
+from imagekit.store import full_disk
 
-_HEAD = 512  # bytes, of a manifest's XML
+if TYPE_CHECKING:
+    from imagekit.formats.vhd import Vhd
+
+_HEAD = 512  # bytes; of a manifest's XML, and of a tar's first header
+_PIECE = 1 << 20
+_GENERATIONS = 64  # of differencing VHDs, each another's parent
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_FEW = 64  # bytes of what is packed, to know it by
 
 
-def is_bundle(path: Path) -> bool:
-    """Tell whether a file is the manifest of an AMI bundle; False for what cannot be read."""
+class Form(StrEnum):
+    """What a file is, outside."""
+
+    RAW = "raw"
+    VHD = "vhd"
+    XVA = "xva"
+    BUNDLE = "ami"
+
+
+def form_of(path: Path) -> Form:
+    """Tell a file's form by its content; what cannot be read counts as raw."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+            head = file.read(_HEAD)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD))
+            tail = file.read(_HEAD)
     except OSError:
-        return False
-    return head.startswith((b"<?xml", b"<manifest")) and b"<manifest" in head
+        return Form.RAW
+    if b"conectix" in {head[:8], tail[:8]}:
+        return Form.VHD
+    if _unpacked(head).startswith(b"ova.xml\0"):
+        return Form.XVA
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith((b"<?xml", b"<manifest")) and b"<manifest" in text:
+        return Form.BUNDLE
+    return Form.RAW
+
+
+def _unpacked(head: bytes) -> bytes:
+    """Return the first bytes of what a head has packed, or the head."""
+    if head.startswith(_GZIP):
+        with suppress(zlib.error):
+            return zlib.decompressobj(31).decompress(head, _FEW)
+    if head.startswith(_ZSTD):
+        import zstandard  # noqa: PLC0415 -- few files are packed so
+
+        with suppress(zstandard.ZstdError):
+            return zstandard.ZstdDecompressor().stream_reader(head).read(_FEW)
+    return head
 
 
 @contextmanager
@@ -26,9 +70,29 @@ def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
 
     UsageError when a bundle's private key is not named; VerificationError for what is damaged.
     """
-    if not is_bundle(path):
+    form = form_of(path)
+    if form is Form.RAW:
         yield path
         return
+    with _full_disk_told(), TemporaryDirectory(prefix="imagekit-disk-") as folder:
+        disk = Path(folder) / f"{path.name}.raw"
+        take_out(path, form, disk, private_key)
+        yield disk
+
+
+def take_out(path: Path, form: Form, disk: Path, private_key: Path | None = None) -> None:
+    """Write the disk in a file of this form to a new file, its holes kept."""
+    if form is Form.BUNDLE:
+        _from_bundle(path, disk, private_key)
+        return
+    with disk.open("xb") as file:
+        if form is Form.VHD:
+            _from_vhd(path, file.fileno())
+        else:
+            _from_xva(path, file.fileno())
+
+
+def _from_bundle(path: Path, disk: Path, private_key: Path | None) -> None:
     from imagekit.formats import ami  # noqa: PLC0415 -- an extra
 
     if private_key is None:
@@ -36,8 +100,71 @@ def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
             "a bundle's image is read with the private key that it was made with",
             hint="--private-key, or EC2_PRIVATE_KEY",
         )
-    private = ami.private_key(ami.read_file(private_key))
-    with TemporaryDirectory(prefix="imagekit-bundle-") as folder:
-        image = Path(folder) / f"{path.name}.raw"
-        ami.unbundle(path, image, private)
-        yield image
+    ami.unbundle(path, disk, ami.private_key(ami.read_file(private_key)))
+
+
+def _from_vhd(path: Path, target: int) -> None:
+    from imagekit.formats import vhd  # noqa: PLC0415 -- most files are no VHDs
+
+    with ExitStack() as stack:
+        chain: list[tuple[int, Vhd]] = []
+        wanted: Path | None = path
+        while wanted is not None:
+            if len(chain) == _GENERATIONS:
+                raise VerificationError(f"{path} has more than {_GENERATIONS} parents")
+            file = stack.enter_context(wanted.open("rb"))
+            found = vhd.read_file(file.fileno())
+            if chain:
+                _check_parent(chain[0][1], found, wanted)
+            chain.insert(0, (file.fileno(), found))
+            wanted = _parent_of(found, wanted)
+        vhd.take_out(chain, target)
+
+
+def _parent_of(child: "Vhd", path: Path) -> Path | None:
+    """Return the file of a child's parent, beside it; None for a disk without one."""
+    if child.header is None or child.header.parent is None:
+        return None
+    names = [child.header.parent_name, *(name for _, name in child.parent_names())]
+    for name in names:
+        last = name.replace("\\", "/").rpartition("/")[2]
+        if last not in {"", ".", ".."} and (beside := path.with_name(last)).is_file():
+            return beside
+    raise VerificationError(
+        f"{path} is a differencing VHD, and its parent is not beside it", details=f"it is called {names[0]!r}"
+    )
+
+
+def _check_parent(child: "Vhd", parent: "Vhd", path: Path) -> None:
+    wanted = child.header.parent if child.header else None
+    if wanted != parent.footer.uuid or child.size != parent.size:
+        raise VerificationError(
+            f"{path} is not the parent of the VHD beside it",
+            details=f"it is {parent.footer.uuid}, and {wanted} is wanted",
+        )
+
+
+def _from_xva(path: Path, target: int) -> None:
+    from imagekit.formats import xva  # noqa: PLC0415 -- most files are no XVAs
+
+    with path.open("rb") as file:
+        read = xva.Xva(iter(lambda: file.read(_PIECE), b""))
+        disks = read.facts.disks
+        if len(disks) != 1:
+            raise VerificationError(f"{path} has {len(disks)} disks, and one is what we take")
+        os.ftruncate(target, disks[0].size)
+        for extent in read.extents():
+            view, at = memoryview(extent.data), extent.offset
+            while view:
+                done = os.pwrite(target, view, at)
+                view, at = view[done:], at + done
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise full_disk(Path(gettempdir()), "TMPDIR names another place") from error
+        raise

@@ -91,7 +91,7 @@ def test_a_recipe_and_its_targets(prepared: Prepare, kernels: Path, tmp_path: Pa
 
 def test_all_lists_what_is_left_out(prepared: Prepare, kernels: Path) -> None:
     result = prepared(kernels / "hello-pvh.xen", targets=("all",), out="out/")
-    assert places(result) == ["out/hello-pvh.xen.raw"]
+    assert places(result) == ["out/hello-pvh.xcp.vhd", "out/hello-pvh.xen.raw"]
     skipped = {item.target: item.refusal for item in result.skipped}
     assert "ebs" in skipped
     assert "no entry for PV" in skipped["ebs"].reason
@@ -117,9 +117,8 @@ def test_all_and_nothing_is_left(prepared: Prepare, kernels: Path) -> None:
 def test_all_leaves_out_what_cannot_have_the_settings(
     prepared: Prepare, kernels: Path, settings: dict[str, object], reason: str
 ) -> None:
-    result = prepared(kernels / "hello.xen", targets=("all",), out="one.raw", settings=settings)
-    assert places(result) == ["one.raw"], "what is left out takes no name"
-    assert [output.target for output in result.plan.outputs] == ["xen"]
+    result = prepared(kernels / "hello.xen", targets=("all",), out="out/", settings=settings)
+    assert [output.target for output in result.plan.outputs] == ["xcp", "xen"]
     assert ("ebs", reason) in [(item.target, item.refusal.reason) for item in result.skipped]
     with pytest.raises(UnsuitedError, match=reason) as caught:
         prepared(kernels / "hello.xen", targets=("ebs",), settings=settings)
@@ -129,7 +128,11 @@ def test_all_leaves_out_what_cannot_have_the_settings(
 def test_all_and_no_settings_that_suit(prepared: Prepare, kernels: Path, tmp_path: Path) -> None:
     """One cannot boot the kernel, the other cannot have the settings: these can be changed."""
     (tmp_path / "ramdisk").touch()
-    settings: dict[str, object] = {"xen.loader": "direct", "ramdisk": str(tmp_path / "ramdisk")}
+    settings: dict[str, object] = {
+        "xen.loader": "direct",
+        "xcp.loader": "direct",
+        "ramdisk": str(tmp_path / "ramdisk"),
+    }
     with pytest.raises(UnsuitedError, match="takes no ramdisk"):
         prepared(kernels / "hello-pvh.xen", targets=("all",), settings=settings)
 
@@ -174,7 +177,7 @@ def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(
     with pytest.raises(KernelError, match=r"hello-pvh\.xen cannot boot on ebs") as caught:
         prepared(kernels / "hello-pvh.xen", targets=("xen", "ebs"), out="out/")
     assert "missing: " in caught.value.details
-    assert "--target xen" in caught.value.hint
+    assert "--target xcp or xen" in caught.value.hint
     assert [record.step for _, record in store.records()] == ["kernel"]
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from imagekit.errors import RecipeError, UsageError
+from imagekit.recipe.base import Model
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.values import MBR_LARGEST, MIB
 
@@ -114,17 +115,24 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
         )
     _check_mbr(image, path, at)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
-    keys = {name: getattr(image.ami, name) for name in ("private_key", "cert", "ec2_cert", "secrets")}
-    keys = {name: _found(key, folder) for name, key in keys.items() if key is not None}
+    xcp = image.publish.xcp.model_copy(update=_paths(image.publish.xcp, ("credentials", "ca"), folder))
+    keys = _paths(image.ami, ("private_key", "cert", "ec2_cert", "secrets"), folder)
     return image.model_copy(
         update={
             "ami": image.ami.model_copy(update=keys),
+            "publish": image.publish.model_copy(update={"xcp": xcp}),
             "name": image.name or stem(image.kernel),
             "kernel": _found(image.kernel, folder),
             "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,
             "root": image.root.model_copy(update={"files": files}),
         }
     )
+
+
+def _paths(table: Model, names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """Return those of a table's paths that are set, made absolute."""
+    found = {name: getattr(table, name) for name in names}
+    return {name: _found(path, folder) for name, path in found.items() if path is not None}
 
 
 def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:

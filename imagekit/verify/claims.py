@@ -84,6 +84,8 @@ class Boot(_Model):
 class File(_Model):
     """A main file that wraps the disk."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     form: Literal["vhd", "xva"]
     digest: Digest
     length: Annotated[int, Field(ge=0)]

@@ -52,10 +52,8 @@ def test_several_artifacts_and_one_file(cli: Cli, recipe: Path, hello: Path, tmp
     for arguments in ((recipe,), (hello, "-t", "xen", "-t", "ebs"), (hello, "-t", "all")):
         said = cli("build", *arguments, "-o", "one.raw")
         assert (said.code, said.out) == (2, "")
-        assert said.err.endswith(
-            "error: -o one.raw names one file, and 2 artifacts are to be made\n"
-            "hint: -o one.raw/ puts them into a folder\n"
-        )
+        assert "error: -o one.raw names one file, and " in said.err
+        assert said.err.endswith(" artifacts are to be made\nhint: -o one.raw/ puts them into a folder\n")
     assert not (tmp_path / "one.raw").exists()
 
 
@@ -71,10 +69,10 @@ def test_a_recipe_of_two_images(cli: Cli, recipe: Path, tmp_path: Path) -> None:
 
 def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/")
-    assert (said.code, said.out) == (0, "out/app.ebs\nout/app.xen.raw\n")
+    assert (said.code, said.out) == (0, "out/app.ebs\nout/app.xcp.vhd\nout/app.xen.raw\n")
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
-    assert [artifact["target"] for artifact in found["artifacts"]] == ["xen"]
+    assert [artifact["target"] for artifact in found["artifacts"]] == ["xcp", "xen"]
     assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs"]
     assert "hello-pvh: not for ebs: " in said.err
 
@@ -144,7 +142,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
         (("cache", "nonsense"), "No such command"),
         (
             ("build", "app.xen", "-t", "nowhere"),
-            "error: no target is named 'nowhere'\nhint: one of ami, ebs, xen, or all\n",
+            "error: no target is named 'nowhere'\nhint: one of ami, ebs, xcp, xen, or all\n",
         ),
         (
             ("build", "app.xen", "--set", "memory"),
@@ -338,7 +336,7 @@ def test_a_plan_tells_which_target_a_step_is_for(cli: Cli, hello: Path) -> None:
 
 def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
-    assert (said.code, said.out) == (0, "out/app.xen.raw\n")
+    assert (said.code, said.out) == (0, "out/app.xcp.vhd\nout/app.xen.raw\n")
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
 
@@ -430,7 +428,12 @@ def test_nobody_prunes_under_a_build(cli: Cli, hello: Path, tmp_path: Path) -> N
 
 def test_targets_and_schema(cli: Cli) -> None:
     lines = cli("targets").out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["ami", ".manifest.xml"], ["ebs", ".ebs"], ["xen", ".raw"]]
+    assert [line.split()[:2] for line in lines] == [
+        ["ami", ".manifest.xml"],
+        ["ebs", ".ebs"],
+        ["xcp", ".vhd"],
+        ["xen", ".raw"],
+    ]
     assert json.loads(cli("targets", "--json").out)["ebs"]["extension"] == ".ebs"
     said = cli("schema")
     assert (said.code, said.err) == (0, "")

@@ -107,6 +107,29 @@ folder = "/srv/images"
 start = true
 replace = true
 watch = 9
+
+[xcp]
+format = "xva"
+packing = "zstd"
+loader = "direct"
+description = "every key"
+tags = ["a", "b"]
+platform = { nx = "true" }
+vif = [{ network = "lan", bridge = "xenbr0", mac = "00:16:3e:00:00:02", mtu = 9000 }]
+
+[publish.xcp]
+host = "pool.example"
+user = "root"
+credentials = "xe"
+fingerprints = ["AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB"]
+ca = "ca.pem"
+sr = "Local storage"
+vm = true
+start = true
+replace = true
+watch = 9
+ssh = "root@pool.example"
+guest_folder = "/boot/guest"
 """
 
 
@@ -142,6 +165,15 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vif": ({"bridge": "xenbr0", "mac": "00:16:3e:00:00:01", "ip": "10.0.0.2", "script": "vif-bridge"},),
         "extra_disk": ({"path": "/srv/data.vhd", "vdev": "xvdb", "access": "ro", "format": "vhd"},),
         "xen": {"loader": "direct", "kernel_path": "/srv/app.xen"},
+        "xcp": {
+            "format": "xva",
+            "packing": "zstd",
+            "loader": "direct",
+            "description": "every key",
+            "tags": ("a", "b"),
+            "platform": {"nx": "true"},
+            "vif": ({"network": "lan", "bridge": "xenbr0", "mac": "00:16:3e:00:00:02", "mtu": 9000},),
+        },
         "prove": {
             "expect": "ready",
             "power_off": True,
@@ -197,6 +229,20 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "start": True,
                 "replace": True,
                 "watch": 9,
+            },
+            "xcp": {
+                "host": "pool.example",
+                "user": "root",
+                "credentials": tmp_path / "xe",
+                "fingerprints": (":".join(["AB"] * 32),),
+                "ca": tmp_path / "ca.pem",
+                "sr": "Local storage",
+                "vm": True,
+                "start": True,
+                "replace": True,
+                "watch": 9,
+                "ssh": "root@pool.example",
+                "guest_folder": "/boot/guest",
             },
         },
     }

@@ -206,5 +206,9 @@ def test_a_pvh_kernel(make: Make, kernels: Path, settings: dict[str, object]) ->
 
 def test_all_is_with_keys_only(make: Make, kernels: Path, settings: dict[str, object]) -> None:
     made = [artifact.target for artifact in make(kernels / "hello.xen", target="all", settings=settings)]
-    assert made == ["ami", "ebs", "xen"]
-    assert [artifact.target for artifact in make(kernels / "hello.xen", target="all")] == ["ebs", "xen"]
+    assert made == ["ami", "ebs", "xcp", "xen"]
+    assert [artifact.target for artifact in make(kernels / "hello.xen", target="all")] == [
+        "ebs",
+        "xcp",
+        "xen",
+    ]

@@ -65,7 +65,11 @@ def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> N
     arguments = ("build", kernels / "hello-pvh.xen", "-t", "all", "-o", f"{tmp_path}/out/")
     done = imagekit(*arguments, path=plug_in)
     assert done.returncode == 0, done.stderr
-    assert sorted(Path(line).name for line in done.stdout.split()) == ["hello-pvh.nimbus", "hello-pvh.xen.raw"]
+    assert sorted(Path(line).name for line in done.stdout.split()) == [
+        "hello-pvh.nimbus",
+        "hello-pvh.xcp.vhd",
+        "hello-pvh.xen.raw",
+    ]
     assert "hello-pvh: not for ebs: it has no entry for PV" in done.stderr
     as_json = json.loads(imagekit(*arguments, "--json").stdout)
     assert [skip["target"] for skip in as_json["skipped"] if skip["target"] == "ebs"] == ["ebs"]
@@ -90,4 +94,4 @@ def test_a_pvh_kernel_on_ebs(kernels: Path) -> None:
     done = imagekit("build", kernels / "hello-pvh.xen", "-t", "ebs")
     assert (done.returncode, done.stdout) == (3, "")
     assert "missing: ENTRY or VIRT_BASE (notes 1 and 3)" in done.stderr
-    assert "hint: --target xen" in done.stderr
+    assert "hint: --target xcp or xen" in done.stderr

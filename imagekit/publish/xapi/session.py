@@ -12,8 +12,9 @@ from threading import Lock
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from imagekit.errors import PublishError, ToolError
+from imagekit.errors import PublishError
 from imagekit.formats.xapi import Value, on_wire
+from imagekit.publish.extras import missing
 from imagekit.publish.xapi.address import Address
 from imagekit.publish.xapi.credentials import Credentials
 from imagekit.publish.xapi.trust import Connection, Trust
@@ -21,7 +22,7 @@ from imagekit.publish.xapi.trust import Connection, Trust
 try:
     import XenAPI
 except ModuleNotFoundError as error:
-    raise ToolError("XAPI needs XenAPI", details=str(error), hint="pip install 'imagekit[xcp]'") from error
+    raise missing("XAPI", error) from error
 
 ANSWER = 300.0
 """Seconds that an answer may take: a VM.start waits for its host."""
