@@ -10,7 +10,7 @@ from typing import cast
 
 from imagekit.errors import ImagekitError, PublishError
 from imagekit.publish.ssh.connection import LostError
-from imagekit.publish.ssh.xl import End, Running, Xl
+from imagekit.publish.ssh.xl import End, Xl
 from imagekit.receipt import Ledger, Receipt
 
 _ASIDE, _LIVES = "aside", "lives"  # in a receipt's details
@@ -42,14 +42,14 @@ class Starter:
 
     def settle(self) -> None:
         """Bring what a killed run left to one end or the other."""
-        ours = self._xl.by_uuid(self._wanted.uuid)
-        lives = bool(self._receipt.details.get(_LIVES))
-        if ours and not lives:
-            self._xl.destroy(ours)
-        if lives:
+        if self._receipt.details.get(_LIVES) is not False:  # nothing was begun, or all was done
             self._retire_old()
-        else:
-            self._bring_back()
+            return
+        ours = self._xl.by_uuid(self._wanted.uuid)
+        if ours:
+            self._xl.destroy(ours)
+        if bring_back(self._xl, self._receipt, self._ledger):
+            self._note(f"{self._receipt.region}: {self._wanted.name} is again what it was before")
 
     def check(self, *, replace: bool) -> bool:
         """Tell whether it runs already; PublishError when another has its name, and is to stay."""
@@ -106,30 +106,17 @@ class Starter:
         self._ledger.write(self._receipt)
         self._xl.step_aside(old, aside)
 
-    def _bring_back(self) -> None:
-        old = self._old()
-        if old:
-            self._xl.step_back(old, self._wanted.name)
-            self._note(f"{self._receipt.region}: {self._wanted.name} is again what it was before")
-        self._forget_old()
-
     def _retire_old(self) -> None:
-        old = self._old()
+        uuid = aside_uuid(self._receipt)
+        if not uuid:
+            return
+        old = self._xl.by_uuid(uuid)
         if old:
             self._xl.destroy(old)
             self._note(f"{self._receipt.region}: the {self._wanted.name} before it is gone")
-        aside = aside_uuid(self._receipt)
-        if aside:
-            self._receipt.details[REPLACED] = aside
-        self._forget_old()
-
-    def _old(self) -> Running | None:
-        uuid = aside_uuid(self._receipt)
-        return self._xl.by_uuid(uuid) if uuid else None
-
-    def _forget_old(self) -> None:
-        if self._receipt.details.pop(_ASIDE, None):
-            self._ledger.write(self._receipt)
+        self._receipt.details[REPLACED] = uuid
+        del self._receipt.details[_ASIDE]
+        self._ledger.write(self._receipt)
 
     def _gone(self) -> None:
         self._receipt.resource("domain", self._wanted.uuid).gone = True
@@ -139,3 +126,16 @@ class Starter:
 def aside_uuid(receipt: Receipt) -> str:
     """Return the UUID of the domain that is aside for this publication's, "" for none."""
     return cast("dict[str, str]", receipt.details.get(_ASIDE) or {}).get("uuid", "")
+
+
+def bring_back(xl: Xl, receipt: Receipt, ledger: Ledger) -> bool:
+    """Give the domain that is aside for this publication's its name back; tell whether there was one."""
+    uuid = aside_uuid(receipt)
+    if not uuid:
+        return False
+    old = xl.by_uuid(uuid)
+    if old:
+        xl.step_back(old, str(receipt.details["name"]))
+    del receipt.details[_ASIDE]
+    ledger.write(receipt)
+    return old is not None

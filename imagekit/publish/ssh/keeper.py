@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from imagekit.errors import PublishError
 from imagekit.publish.keeping import Orphan
 from imagekit.publish.ssh.connection import Host, connected
+from imagekit.publish.ssh.domain import aside_uuid, bring_back
 from imagekit.publish.ssh.xl import Xl
 from imagekit.receipt import PUBLISHED, Ledger, Receipt, Resource
 
@@ -55,13 +56,15 @@ class Keeper:
 
 
 def undo(host: Host, receipt: Receipt, ledger: Ledger) -> list[Resource]:
-    """Remove what a publication made, the newest first, and return it."""
+    """Remove what a publication made, the newest first, and return it; what made room for it comes back."""
     removed = []
     for resource in receipt.left:
         remove(host, resource.kind, resource.id)
         resource.gone = True
         ledger.write(receipt)
         removed.append(resource)
+    if aside_uuid(receipt):
+        bring_back(Xl(host), receipt, ledger)
     return removed
 
 

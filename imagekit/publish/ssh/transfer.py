@@ -19,7 +19,7 @@ from imagekit.sparse import BLOCK, BlockMap
 
 _GAP = 4  # empty blocks that are sent rather than making a run of their own
 _LONGEST = 16  # blocks of a run: 8 MiB
-_PIECE = 32768  # of a write: SFTP's largest that every server takes
+_PIECE = 28672  # of a write: with its header one packet of SSH
 _SPARE = 64 << 20  # bytes that a host's disk keeps beside the image
 _SUMS = """
 f=$1
@@ -132,10 +132,13 @@ class _Sender:
         sent = 0
         try:
             with self._files.open(self._target, "r+b") as made:
+                made.set_pipelined(True)
                 for run in runs:
-                    sent += sum(
-                        self._write_block(made, index) for index in run.blocks if zeros or index in self._data
-                    )
+                    blocks = [index for index in run.blocks if zeros or index in self._data]
+                    sent += sum(self._write_block(made, index) for index in blocks)
+                # The answers to all writes before it are only looked at by one that is not pipelined.
+                made.set_pipelined(False)
+                self._write_block(made, blocks[-1])
         except OSError as error:
             raise _refused(self._host, self._target, error) from error
         return sent
@@ -143,12 +146,8 @@ class _Sender:
     def _write_block(self, made: paramiko.SFTPFile, index: int) -> int:
         data = os.pread(self._source, min(BLOCK, self._length - index * BLOCK), index * BLOCK)
         made.seek(index * BLOCK)
-        made.set_pipelined(True)
         for at in range(0, len(data), _PIECE):
             self._go_on()
-            if at + _PIECE >= len(data):
-                # The answers to all writes before it are only looked at by one that is not pipelined.
-                made.set_pipelined(False)
             made.write(data[at : at + _PIECE])
         return len(data)
 

@@ -254,8 +254,6 @@ class _Publication:
             return
         try:
             with connected(self._named, self._order.terms.environment) as host:
-                if aside_uuid(receipt):
-                    self._starter(host, receipt).settle()
                 self._tell(f"removed again: {told_of(undo(host, receipt, self._ledger))}")
             receipt.state, receipt.result = DESTROYED, ""
             self._ledger.write(receipt)

@@ -103,6 +103,22 @@ def test_kill_9_and_again(cli: Cli, dom0: Dom0, build: Build, tmp_path: Path, nu
     assert len(dom0.files) == 2
 
 
+def test_destroyed_after_a_kill_the_old_one_comes_back(cli: Cli, dom0: Dom0, build: Build, tmp_path: Path) -> None:
+    assert cli("publish", build("app", "memory='32MiB'"), "--host", "dom0", *START).code == 0
+    before, files = dom0.domains, dom0.files
+    build("app", "memory='64MiB'")
+    argv = [str(SCRIPT), "publish", "app.raw", "--host", "dom0", "--replace", "--watch", "60"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        killer = when(lambda: "unpause 2" in dom0.calls, process.kill)
+        process.wait()
+        killer.join()
+    assert len(dom0.domains) == 2
+    pending = next(line.split()[0] for line in cli("receipts", "ls").out.splitlines() if " pending " in line)
+    gone = cli("receipts", "destroy", pending)
+    assert gone.code == 0, gone.err
+    assert (dom0.domains, dom0.files) == (before, files)
+
+
 def test_kill_9_while_it_is_sent(cli: Cli, dom0: Dom0, large: Path, tmp_path: Path) -> None:
     argv = [str(SCRIPT), "publish", str(large), "--host", "dom0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
