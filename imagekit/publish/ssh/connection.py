@@ -91,6 +91,12 @@ class Host:
             raise PublishError(
                 f"{self.address.named} has no SFTP", details=str(error), hint="sshd_config: Subsystem sftp"
             ) from error
+        except paramiko.SFTPError as error:
+            raise PublishError(
+                f"{self.address.named} does not speak SFTP",
+                details=str(error),
+                hint="the start-up files of the user's shell must print nothing",
+            ) from error
         channel = files.get_channel()
         if channel is not None:
             channel.settimeout(_PATIENCE)
@@ -109,7 +115,7 @@ class Host:
         """Turn what a broken connection raises into LostError."""
         try:
             yield
-        except (paramiko.SSHException, EOFError, ConnectionError, TimeoutError) as error:
+        except (paramiko.SSHException, paramiko.SFTPError, EOFError, ConnectionError, TimeoutError) as error:
             raise LostError(
                 f"{self.address.named}: the connection broke", details=str(error) or type(error).__name__
             ) from error

@@ -35,7 +35,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin yes
 MaxStartups 100
 Subsystem sftp {sftp}
-SetEnv PATH={folder}/bin:/usr/bin:/bin XL_STATE={folder}/xl XEN_LOG_DIR={folder}/log {more}
+SetEnv HOME={folder} PATH={folder}/bin:/usr/bin:/bin XL_STATE={folder}/xl XEN_LOG_DIR={folder}/log {more}
 """
 CLIENT = """
 Host dom0
