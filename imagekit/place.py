@@ -127,7 +127,19 @@ def _remembered(memory: Path) -> object:
 
 @contextmanager
 def _copied(result: Stored, path: Path) -> Iterator[Callable[[], object]]:
-    """Copy to a file that has no name until the function that is yielded is called, where the system can."""
+    """Copy to a file that has no name until the function that is yielded is called."""
+    with drafted(path) as (descriptor, appear):
+        with result.reading():
+            copy(result.path, descriptor)
+        yield appear
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[tuple[int, Callable[[], object]]]:
+    """Lend a descriptor of a file that has no name, where the system can, until the function is called.
+
+    UsageError where no file can be; OSError as the system has it (see `unwritten`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _check_place(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
@@ -140,9 +152,7 @@ def _copied(result: Stored, path: Path) -> Iterator[Callable[[], object]]:
         beside.replace(path)
 
     try:
-        with result.reading():
-            copy(result.path, descriptor)
-        yield appear
+        yield descriptor, appear
     finally:
         os.close(descriptor)
         with suppress(OSError):  # it has its place, or never had a name

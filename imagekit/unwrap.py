@@ -11,12 +11,16 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from imagekit.errors import UsageError, VerificationError
+from imagekit.sparse import copy
 from imagekit.store import full_disk
 
 if TYPE_CHECKING:
     from imagekit.formats.vhd import Vhd
 
 _HEAD = 512  # bytes; of a manifest's XML, and of a tar's first header
+_BLOCK = (
+    256 << 10
+)  # bytes that hold the first block of what zstd has packed, which is unpacked whole or not at all
 _PIECE = 1 << 20
 _GENERATIONS = 64  # of differencing VHDs, each another's parent
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -36,7 +40,7 @@ def form_of(path: Path) -> Form:
     """Tell a file's form by its content; what cannot be read counts as raw."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_BLOCK)
             file.seek(max(0, os.fstat(file.fileno()).st_size - _HEAD))
             tail = file.read(_HEAD)
     except OSError:
@@ -45,7 +49,7 @@ def form_of(path: Path) -> Form:
         return Form.VHD
     if _unpacked(head).startswith(b"ova.xml\0"):
         return Form.XVA
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = head[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith((b"<?xml", b"<manifest")) and b"<manifest" in text:
         return Form.BUNDLE
     return Form.RAW
@@ -76,23 +80,22 @@ def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
         return
     with _full_disk_told(), TemporaryDirectory(prefix="imagekit-disk-") as folder:
         disk = Path(folder) / f"{path.name}.raw"
-        take_out(path, form, disk, private_key)
+        with disk.open("xb") as file:
+            take_out(path, form, file.fileno(), private_key)
         yield disk
 
 
-def take_out(path: Path, form: Form, disk: Path, private_key: Path | None = None) -> None:
-    """Write the disk in a file of this form to a new file, its holes kept."""
+def take_out(path: Path, form: Form, target: int, private_key: Path | None = None) -> None:
+    """Write the disk in a file of this form to the empty file behind a descriptor, its holes kept."""
     if form is Form.BUNDLE:
-        _from_bundle(path, disk, private_key)
-        return
-    with disk.open("xb") as file:
-        if form is Form.VHD:
-            _from_vhd(path, file.fileno())
-        else:
-            _from_xva(path, file.fileno())
+        _from_bundle(path, target, private_key)
+    elif form is Form.VHD:
+        _from_vhd(path, target)
+    else:
+        _from_xva(path, target)
 
 
-def _from_bundle(path: Path, disk: Path, private_key: Path | None) -> None:
+def _from_bundle(path: Path, target: int, private_key: Path | None) -> None:
     from imagekit.formats import ami  # noqa: PLC0415 -- an extra
 
     if private_key is None:
@@ -100,7 +103,10 @@ def _from_bundle(path: Path, disk: Path, private_key: Path | None) -> None:
             "a bundle's image is read with the private key that it was made with",
             hint="--private-key, or EC2_PRIVATE_KEY",
         )
-    ami.unbundle(path, disk, ami.private_key(ami.read_file(private_key)))
+    with TemporaryDirectory(prefix="imagekit-bundle-") as folder:
+        image = Path(folder) / "image"
+        ami.unbundle(path, image, ami.private_key(ami.read_file(private_key)))
+        copy(image, target)
 
 
 def _from_vhd(path: Path, target: int) -> None:

@@ -13,6 +13,7 @@ from imagekit.cli import (
     build,
     bundle,
     cache,
+    convert,
     doctor,
     inspect,
     keys,
@@ -44,6 +45,7 @@ app.command("prove")(prove.prove)
 app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
+app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)
 app.command("targets")(targets.targets)

@@ -1,0 +1,95 @@
+"""A disk from one form to another: what any file wraps, into a raw file or a VHD, whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagekit.errors import TryAgainError, UsageError
+from imagekit.formats import vhd
+from imagekit.place import drafted, unwritten
+from imagekit.sparse import copy, map_blocks
+from imagekit.unwrap import Form, form_of, take_out, unwrapped
+
+_ENDINGS = {".raw": Form.RAW, ".img": Form.RAW, ".vhd": Form.VHD}
+
+
+def form_by_name(path: Path) -> Form:
+    """Return the form that a name asks for; UsageError for one that tells nothing."""
+    found = _ENDINGS.get(path.suffix.lower())
+    if found is None:
+        raise UsageError(f"{path} does not say what it is to be", hint="OUT.raw, OUT.vhd, or --to")
+    return found
+
+
+def convert(
+    source: Path,
+    out: Path,
+    form: Form,
+    *,
+    epoch: int = 0,
+    parent: Path | None = None,
+    private_key: Path | None = None,
+) -> None:
+    """Write the disk in `source` to `out`, as a raw file or as a VHD (over a parent: what differs from it).
+
+    `epoch` is the VHD's time, in seconds since 1970. UsageError for what cannot be meant, VerificationError for a
+    source that is damaged, TryAgainError for one that was changed meanwhile, or a full disk.
+    """
+    for path in (source, *([parent] if parent else [])):
+        _check_source(path, out)
+    if parent is not None and (form is not Form.VHD or parent.parent.resolve() != out.parent.resolve()):
+        raise UsageError("a VHD's parent lies beside it", hint="--parent is for OUT.vhd in the same folder")
+    before = _state(source)
+    with _explained(out), drafted(out) as (target, appear):
+        _write(source, target, form, epoch, parent, private_key)
+        if _state(source) != before:
+            raise TryAgainError(f"{source} was changed while it was read")
+        appear()
+
+
+def _write(
+    source: Path, target: int, form: Form, epoch: int, parent: Path | None, private_key: Path | None
+) -> None:
+    if form is Form.RAW:
+        found = form_of(source)
+        if found is Form.RAW:
+            copy(source, target)
+        else:
+            take_out(source, found, target, private_key)
+        return
+    with unwrapped(source, private_key) as disk:
+        image = map_blocks(disk)
+        made = vhd.layout(image, epoch)
+        if parent is not None:
+            with unwrapped(parent, None) as base, parent.open("rb") as file:
+                footer = vhd.read_file(file.fileno()).footer
+                named = vhd.Parent(footer.uuid, footer.time, parent.name)
+                made = vhd.difference(image, map_blocks(base), named, epoch)
+        with disk.open("rb") as file:
+            vhd.write_file(made, file.fileno(), image.length, target)
+
+
+def _check_source(path: Path, out: Path) -> None:
+    try:
+        same = out.exists() and path.samefile(out)
+        readable = path.is_file() and os.access(path, os.R_OK)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read", details=error.strerror or "") from error
+    if not readable:
+        raise UsageError(f"{path} is not there, or cannot be read")
+    if same:
+        raise UsageError(f"{out} would be written over, and is an input", hint="name another file")
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(error, out) from error

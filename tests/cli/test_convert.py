@@ -1,0 +1,96 @@
+"""`imagekit convert`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from imagekit.command import run
+from imagekit.sparse import allocated, map_blocks
+from tests.cli.conftest import Cli
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def raw(cli: Cli, hello: Path) -> Path:
+    """Return app.raw, 64 MiB, named relatively."""
+    assert cli("build", hello, "-o", "app.raw", "--size", "64MiB", "-q").code == 0
+    return Path("app.raw")
+
+
+def test_there_and_back(cli: Cli, raw: Path) -> None:
+    said = cli("convert", raw, "app.vhd")
+    assert (said.code, said.out, said.err) == (0, "app.vhd\n", "")
+    run("qemu-img", "compare", "-f", "raw", "-F", "vpc", raw, "app.vhd")
+    assert cli("convert", "app.vhd", "back.img").out == "back.img\n"
+    assert map_blocks(Path("back.img")) == map_blocks(raw)
+    assert allocated(Path("back.img")) < 8 * MIB
+    said = cli("convert", raw, "as.json", "--to", "vhd", "--json")
+    assert json.loads(said.out) == {"path": "as.json", "form": "vhd", "size": Path("app.vhd").stat().st_size}
+    assert Path("as.json").read_bytes() == Path("app.vhd").read_bytes()
+
+
+def test_an_xva_and_what_others_made(cli: Cli, hello: Path) -> None:
+    sets = ("--set", "disk.size=8MiB", "--set")
+    assert cli("build", hello, "-t", "xcp", *sets, "xcp.format=raw", "-o", "same.raw", "-q").code == 0
+    for packing in ("none", "gzip", "zstd"):
+        more = ("xcp.format=xva", "--set", f"xcp.packing={packing}")
+        assert cli("build", hello, "-t", "xcp", *sets, *more, "-o", "app.xva", "-q").code == 0
+        assert cli("convert", "app.xva", "back.raw").code == 0
+        assert map_blocks(Path("back.raw")) == map_blocks(Path("same.raw"))
+    run("qemu-img", "convert", "-O", "vpc", "-o", "force_size=on", "same.raw", "qemu.vhd")
+    assert cli("convert", "qemu.vhd", "back.raw").code == 0
+    assert map_blocks(Path("back.raw")) == map_blocks(Path("same.raw"))
+
+
+def test_over_a_parent(cli: Cli, raw: Path) -> None:
+    assert cli("convert", raw, "old.vhd").code == 0
+    with raw.open("r+b") as file:
+        os.pwrite(file.fileno(), b"changed", 40 * MIB)
+    said = cli("convert", raw, "new.vhd", "--parent", "old.vhd")
+    assert (said.code, said.out) == (0, "new.vhd\n"), said.err
+    assert Path("new.vhd").stat().st_size < 3 * MIB
+    assert cli("convert", "new.vhd", "back.raw").code == 0
+    assert map_blocks(Path("back.raw")) == map_blocks(raw)
+    Path("old.vhd").rename("elsewhere.vhd")
+    said = cli("convert", "new.vhd", "again.raw")
+    assert said.code == 6
+    assert "its parent is not beside it" in said.err
+    assert cli("convert", raw, "old.vhd").code == 0
+    said = cli("convert", "new.vhd", "again.raw")
+    assert said.code == 6
+    assert "is not the parent" in said.err
+    assert not Path("again.raw").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("none.raw", "x.vhd"), "none.raw is not there, or cannot be read"),
+        ((".", "x.vhd"), ". is not there, or cannot be read"),
+        (("app.raw", "app.raw"), "app.raw would be written over, and is an input"),
+        (("app.raw", "x.qcow2"), "x.qcow2 does not say what it is to be\nhint: OUT.raw, OUT.vhd, or --to"),
+        (("app.raw", "x.raw", "--parent", "app.xen"), "a VHD's parent lies beside it"),
+        (("app.raw", "there/x.vhd", "--parent", "app.xen"), "a VHD's parent lies beside it"),
+    ],
+)
+def test_usage_that_cannot_be_meant(cli: Cli, raw: Path, arguments: tuple[str, ...], words: str) -> None:
+    before = sorted(os.listdir("."))
+    said = cli("convert", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert sorted(os.listdir(".")) == before
+    assert raw.exists()
+
+
+def test_damage_leaves_what_was_there(cli: Cli, raw: Path) -> None:
+    assert cli("convert", raw, "app.vhd").code == 0
+    Path("cut.vhd").write_bytes(Path("app.vhd").read_bytes()[:-700])
+    Path("out.raw").write_text("precious")
+    before = sorted(os.listdir("."))
+    said = cli("convert", "cut.vhd", "out.raw")
+    assert said.code == 6
+    assert "no footer at its end" in said.err
+    assert (Path("out.raw").read_text(), sorted(os.listdir("."))) == ("precious", before)
