@@ -37,7 +37,9 @@ class Form(StrEnum):
 
 
 def form_of(path: Path) -> Form:
-    """Tell a file's form by its content; what cannot be read counts as raw."""
+    """Tell a file's form by its content; what cannot be read, or is no plain file, counts as raw."""
+    if not path.is_file():
+        return Form.RAW
     try:
         with path.open("rb") as file:
             head = file.read(_BLOCK)

@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Verbose, say
 from imagekit.errors import UsageError
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A kernel or a raw disk image.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A kernel, a raw disk, a VHD, an XVA, a bundle's manifest.")
+    ],
+    private_key: asked.PrivateKey = None,
     as_json: AsJson = False,
     html: Annotated[bool, typer.Option("--html", help="Print one self-contained page on stdout.")] = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
@@ -23,7 +27,7 @@ def inspect(
 
     if as_json and html:
         raise UsageError("--json and --html are two forms of one answer: choose one")
-    report = explain(path)
+    report = explain(path, private_key=private_key)
     if as_json:
         say(json.dumps(report.to_json()))
     elif html:

@@ -45,6 +45,8 @@ def _body(report: Report) -> Iterator[str]:
     if report.kind == "disk":
         yield from _section("Who boots it", *map(_verdict, report.verdicts))
         yield from _section("The disk", draw(report.size, report.segments))
+    if report.wrapping:
+        yield from _section("Wrapped in", _list(report.wrapping))
     for kernel in report.kernels:
         yield from _section(*_kernel(kernel, alone=report.kind == "kernel"))
     for menu in report.menus:

@@ -206,7 +206,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that is known of one file. `allocated` is what it takes on the host's disk."""
+    """All that is known of one file. `allocated` is what it takes on the host's disk.
+
+    `wrapping` is names and values of what the disk is in, a VHD say; the rest is of the disk itself.
+    """
 
     name: str
     kind: Literal["kernel", "disk"]
@@ -219,6 +222,7 @@ class Report:
     verdicts: tuple[Verdict, ...] = ()
     segments: tuple[Segment, ...] = ()
     problems: tuple[str, ...] = ()
+    wrapping: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> Mapping[str, object]:
         """Return the report as what `json.dumps` takes, with `schema` first."""

@@ -19,7 +19,6 @@ from imagekit.kernel import read_kernel
 
 # What starts so is a disk in a wrapping, or a thing of its own: (place, magic, what it is).
 _WRAPPINGS = (
-    (0, b"conectix", "a VHD"),
     (0, b"QFI\xfb", "a qcow image"),
     (0, b"KDMV", "a VMDK"),
     (0, b"vhdxfile", "a VHDX"),
@@ -56,7 +55,7 @@ def _kernel(path: Path, disk: Window, allocated: int) -> Report:
     except KernelError as error:
         wrapped = next((what for at, magic, what in _WRAPPINGS if disk.read(at, len(magic)) == magic), "")
         if wrapped:
-            hint = "inspect takes the raw disk inside: qemu-img convert unwraps it"
+            hint = "inspect takes raw disks, VHDs and XVAs: qemu-img convert makes one of it"
             raise VerificationError(
                 f"{path}: {wrapped}, neither a kernel nor a raw disk image", hint=hint
             ) from error

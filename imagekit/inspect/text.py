@@ -32,6 +32,8 @@ _BOLD = (Kind.KERNEL, Kind.BOOT, Kind.TABLE)
 def render(report: Report) -> str:
     """Return the report as lines, the last one ended."""
     lines = [headline(report), *(f"problem: {shown(problem)}" for problem in report.problems)]
+    if report.wrapping:
+        lines += _section("Wrapped in", *_columns(*((name, shown(value)) for name, value in report.wrapping)))
     if report.table:
         lines += _section(*_table(report.table))
     for filesystem in report.filesystems:

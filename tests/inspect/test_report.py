@@ -94,7 +94,7 @@ def test_a_packed_kernel_says_so(kernels: Path) -> None:
         (b"hello", "neither a kernel"),
         (bytes(1 << 20), "neither a kernel"),
         (b"\x7fELF" + bytes(100), "neither a kernel"),
-        (b"conectix" + bytes(1000), "a VHD, neither"),
+        (b"conectix" + bytes(1000), "not a VHD: there is no footer"),
         (b"PK\3\4" + bytes(1000), "a zip, neither"),
     ],
 )

@@ -9,12 +9,14 @@ import pytest
 from imagekit.command import run
 from imagekit.sparse import map_blocks
 from tests.cli.conftest import Cli
+from tests.cli.test_prove import prove
+from tests.fakes.conftest import Client
 from tests.fakes.xapi.pool import Pool
 from tests.fakes.xapi.settings import XCP_NG_8_2, XCP_NG_8_3, XENSERVER_6_5, Bridge, Machine, Storage
 from tests.publish.ssh.conftest import MakeDom0, make_dom0
 from tests.publish.xapi.conftest import Build, Opened
 
-__all__ = ["make_dom0"]
+__all__ = ["make_dom0", "prove"]
 
 START = ("--start", "--watch", "1")
 
@@ -299,3 +301,48 @@ class _Files(frozenset[str]):
 
     def __contains__(self, path: object) -> bool:
         return Path(str(path)).is_file()
+
+
+def test_sweep_finds_what_was_begun(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    said = cli("publish", build(), *options)
+    assert said.code == 0, said.err
+    client = Client(pool)
+    marks = {"imagekit:publication": "0123456789abcdef", "imagekit:begun": "2026-01-01T00:00:00Z"}
+    begun = client.api.VDI.get_uuid(client.vdi(other_config=marks))
+    client.vdi(other_config={**marks, "imagekit:begun": "2999-01-01T00:00:00Z"})
+    client.vdi(other_config={**marks, "imagekit:complete": "2026-01-01T00:00:00Z"})
+    client.vdi()
+    said = cli("receipts", "sweep", "--older-than", "1d", "--dry-run")
+    assert (said.code, said.out) == (0, f"{begun}\n"), said.err
+    assert len(pool.vdis()) == 5
+    said = cli("receipts", "sweep", "--older-than", "1d")
+    assert (said.code, said.out) == (0, f"{begun}\n"), said.err
+    assert len(pool.vdis()) == 4
+    client.close()
+
+
+def test_verified_and_not_what_it_says(cli: Cli, build: Build) -> None:
+    for form in ("vhd", "raw", "xva"):
+        path = build(f"xcp.format={form}", "disk.layout=gpt", name=f"app.{form}")
+        said = cli("verify", path)
+        assert said.code == 0, said.err
+        assert "VDI: " in said.err
+    data = bytearray(Path("app.vhd").read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("app.vhd").write_bytes(data)
+    said = cli("verify", "app.vhd")
+    assert said.code == 6
+    assert "is not the file that its sidecar describes" in said.err
+
+
+@pytest.mark.xdist_group("lab")
+def test_what_was_uploaded_boots(cli: Cli, opened: Opened, build: Build, prove: Cli) -> None:
+    pool, options = opened()
+    path = build()
+    assert cli("publish", path, *options).code == 0
+    (vdi,) = pool.vdis()
+    Path("back").write_bytes(pool.disk(vdi["uuid"]).read_bytes())
+    for one in (("back", "--by", "pygrub"), (path,)):
+        said = prove("prove", *one, "--expect", "hello from")
+        assert (said.code, said.out.partition(": ")[2]) == (0, "booted (pygrub)\n"), said.err
