@@ -103,6 +103,10 @@ def publish(
     watch: Annotated[
         int | None, typer.Option(metavar="SECONDS", help="See for so long that what was started lives.")
     ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Read the disk back from the pool, and compare.")] = False,
+    patience: Annotated[
+        int | None, typer.Option(metavar="SECONDS", help="How long a pool's host may take nothing of the disk.")
+    ] = None,
     uploader: Annotated[Uploader | None, typer.Option("--uploader", help="What puts the blocks.")] = None,
     require_proof: Annotated[
         bool, typer.Option("--require-proof", help="Exit 6 unless it was proven that it boots.")
@@ -139,6 +143,8 @@ def publish(
         "vm": vm or None,
         "fingerprints": list(fingerprint) if fingerprint else None,
         "watch": watch,
+        "check": check or None,
+        "patience": patience,
         "uploader": uploader and uploader.value,
     }
     chosen = {key: value for key, value in flags.items() if value is not None}

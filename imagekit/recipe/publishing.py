@@ -138,6 +138,10 @@ class PublishXcp(Model):
         default=False, description="The VM takes the place of the one of its name that imagekit made, which goes."
     )
     watch: int = Field(default=5, ge=1, le=600, description="Seconds that a started VM is watched for its end.")
+    check: bool = Field(default=False, description="Read the disk back, all of it, and compare.")
+    patience: int = Field(
+        default=120, ge=1, le=3600, description="Seconds that a host may take nothing of the disk, or not end."
+    )
     ssh: str | None = Field(
         default=None,
         pattern=_HOST,

@@ -9,7 +9,8 @@ from typing import Any
 from imagekit.errors import KernelError, PublishError, UsageError
 from imagekit.formats.xapi import Appliance, Fields, Interface, vbd_fields, vif_fields, vm_fields
 from imagekit.publish.xapi.session import RefusedError, Session
-from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, record_of
+from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, finish, record_of
+from imagekit.receipt import now
 
 # What hosts before 7 (2016) do not know of a VIF; they fill it in.
 _NEWER_VIF = ("locking_mode", "ipv4_allowed", "ipv6_allowed", "currently_attached")
@@ -78,15 +79,22 @@ def make(session: Session, appliance: Appliance, places: list[str], vdi: str) ->
         session.call("VBD.create", _without(vbd_fields(ref, vdi), _NEWER_VBD))
         for number, (network, interface) in enumerate(zip(places, appliance.interfaces, strict=True)):
             session.call("VIF.create", _without(vif_fields(ref, network, number, interface), _NEWER_VIF))
-        return ref, str(session.call("VM.get_uuid", ref))
+        uuid = str(session.call("VM.get_uuid", ref))
+        finish(session, "VM", ref, now())
     except PublishError:
         _drop(session, ref)
         raise
+    else:
+        return ref, uuid
 
 
 def start(session: Session, ref: str, watch: float, wait: Callable[[float], bool]) -> None:
     """Start a VM and see for `watch` seconds that it lives; PublishError when it does not."""
-    session.call("VM.start", ref, False, False)  # noqa: FBT003 -- neither paused nor by force
+    try:
+        session.call("VM.start", ref, False, False)  # noqa: FBT003 -- neither paused nor by force
+    except RefusedError as error:
+        if error.code != "VM_BAD_POWER_STATE":  # another run of this publication was faster
+            raise
     until = time.monotonic() + watch
     while time.monotonic() < until:
         state = str(session.call("VM.get_power_state", ref))

@@ -30,7 +30,7 @@ ANSWER = 300.0
 _LONGEST = 64 << 20  # bytes of an answer
 _ATTEMPTS = 4
 _MASTERS = 3  # hosts that may each name another as their master
-_READING = ("get_", "query", "compute_")
+_AGAIN = ("get_", "query", "compute_", "destroy", "hard_shutdown", "add_to_other_config", "set_status")
 _BROKEN = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, TypeError, ValueError)
 
 
@@ -81,11 +81,12 @@ class Session:
     def call(self, method: str, *arguments: Value) -> Any:
         """Return what a method of XAPI returns; RefusedError for a failure, LostError for no answer.
 
-        What only reads is asked again. What changes something never is: it may have been done.
+        What reads, or says of itself that it was done before, is asked again. The rest never is.
         """
-        reading = method.rpartition(".")[2].startswith(_READING)
+        reading = method.rpartition(".")[2].startswith("get_")
+        again = method.rpartition(".")[2].startswith(_AGAIN)
         with self._lock:
-            for left in reversed(range(_ATTEMPTS if reading else 1)):
+            for left in reversed(range(_ATTEMPTS if again else 1)):
                 try:
                     return self._ask(method, arguments, reading=reading)
                 except LostError:

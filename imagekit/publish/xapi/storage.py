@@ -13,7 +13,10 @@ PUBLICATION = "imagekit:publication"
 """The key of other_config that says by which publication a VDI or a VM was made."""
 
 COMPLETE = "imagekit:complete"
-"""The key that a VDI gets when all of its bytes are there."""
+"""The key that a VDI gets when all of its bytes are there, and a VM when it has its disk and its networks."""
+
+RUN = "imagekit:run"
+"""The key that says by which run of that publication: nobody takes away what another is about to finish."""
 
 BEGUN = "imagekit:begun"
 """The key that says when."""
@@ -21,6 +24,10 @@ BEGUN = "imagekit:begun"
 _LVM = ("lvm", "lvmoiscsi", "lvmohba", "lvmofcoe")
 _MIB = 1 << 20
 _IN_USE, _GONE = "VDI_IN_USE", {"HANDLE_INVALID", "UUID_INVALID"}
+_PAUSE = 0.25
+GRACE = 2.0
+"""Seconds after which what is unfinished, and not worked on, counts as left behind."""
+
 _PATIENCE = 60.0  # seconds that a VDI stays in use after an upload broke
 
 
@@ -83,6 +90,43 @@ def labelled(session: Session, kind: str, label: str, publication: str) -> list[
         if record and record["other_config"].get(PUBLICATION) == publication:
             found.append((str(ref), record))
     return found
+
+
+def finish(session: Session, kind: str, ref: str, when: str) -> None:
+    """Mark a VDI or a VM as whole."""
+    try:
+        session.call(f"{kind}.add_to_other_config", ref, COMPLETE, when)
+    except RefusedError as error:
+        if error.code != "MAP_DUPLICATE_KEY":  # said twice, where the first answer was lost
+            raise
+
+
+def settled(
+    session: Session, kind: str, ref: str, wait: Callable[[float], bool], tell: Callable[[str], None]
+) -> Mapping[str, Any] | None:
+    """Return the record of a VDI or VM that another run may be making, when it is whole or nobody works on it.
+
+    None when it went away. A VDI is worked on while dom0 has it attached, as it does for an import.
+    """
+    quiet, told = time.monotonic(), False
+    while True:
+        record = record_of(session, kind, ref)
+        if record is None or COMPLETE in record["other_config"] or time.monotonic() - quiet > GRACE:
+            return record
+        if kind == "VDI" and _attached(session, record):
+            quiet = time.monotonic()
+            if not told:
+                told = True
+                tell(f"another run fills {record['uuid']}: waiting for it")
+        wait(_PAUSE)
+
+
+def _attached(session: Session, record: Mapping[str, Any]) -> bool:
+    for vbd in record["VBDs"]:
+        seen = record_of(session, "VBD", str(vbd))
+        if seen and seen["currently_attached"]:
+            return True
+    return False
 
 
 def record_of(session: Session, kind: str, ref: str) -> Mapping[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -10,10 +10,10 @@ from typing import cast
 from imagekit.errors import PublishError
 from imagekit.publish import nobody
 from imagekit.publish.keeping import Orphan
-from imagekit.publish.xapi import dom0, machine, storage
+from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
-from imagekit.publish.xapi.session import RefusedError, Session
+from imagekit.publish.xapi.session import Session
 from imagekit.publish.xapi.trust import Trust
 from imagekit.receipt import Ledger, Receipt, Resource
 
@@ -41,7 +41,7 @@ class Keeper:
         return [host for host in known if not named or host in named]
 
     def orphans(self, places: Sequence[str], age: timedelta, ledger: Ledger) -> list[Orphan]:
-        """Return the VDIs there that were begun before, never finished, and are in no VM."""
+        """Return the VDIs and VMs there that were begun before and never finished."""
         self._places = {
             place: (receipt, ledger) for place in places for receipt in ledger if receipt.region == place
         }
@@ -71,17 +71,22 @@ class Keeper:
 
 
 def _unfinished(session: Session, place: str, before: datetime) -> Iterator[Orphan]:
-    for record in session.call("VDI.get_all_records").values():
-        held = record["other_config"]
-        if storage.PUBLICATION not in held or storage.COMPLETE in held or record["VBDs"]:
-            continue
-        begun = held.get(storage.BEGUN, "")
-        try:
-            old = datetime.fromisoformat(begun) <= before
-        except ValueError:
-            continue
-        if old:
-            yield Orphan("vdi", str(record["uuid"]), place, begun, "it was begun and never finished")
+    for kind in ("VM", "VDI"):
+        for record in session.call(f"{kind}.get_all_records").values():
+            held = record["other_config"]
+            used = kind == "VDI" and record["VBDs"]
+            if storage.PUBLICATION not in held or storage.COMPLETE in held or used:
+                continue
+            begun = held.get(storage.BEGUN, "")
+            if _is_before(begun, before):
+                yield Orphan(kind.lower(), str(record["uuid"]), place, begun, "it was begun and never finished")
+
+
+def _is_before(when: str, then: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(when) <= then
+    except (ValueError, TypeError):  # no time, or none of a place
+        return False
 
 
 def _wait(seconds: float) -> bool:
@@ -112,7 +117,6 @@ def remove(session: Session, kind: str, uuid: str) -> None:
         if ref is not None:
             storage.destroy(session, ref, _wait)
     elif kind == "task":
-        with suppress(RefusedError):
-            session.call("task.destroy", uuid)
+        handler.end(session, uuid)
     else:
         raise PublishError(f"a pool has no {kind}")

@@ -229,6 +229,9 @@ def download(put: Put) -> None:
         put.exchange.head(404)
         return
     put.exchange.head(200, task_id=put.task, content_type="application/octet-stream")
+    if put.fault.kind == "code":
+        tasks.fail(state, put.task, put.fault.failure)
+        return
     with open(state.disks.path(vdi), "rb") as disk:
         size = state.db.get("VDI", vdi, "virtual_size")
         pieces = vhd.export(disk.fileno(), size) if name == "vhd" else iter(lambda: disk.read(_BLOCK), b"")

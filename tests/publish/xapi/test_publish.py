@@ -235,10 +235,10 @@ def test_storage_that_cannot_be_meant(
 FAULTS = [
     "VDI.create 1 SR_BACKEND_FAILURE_44:,There is insufficient space,",
     "task.create 1 INTERNAL_ERROR:x",
-    "import_raw_vdi 1 500",
-    "import_raw_vdi 1 reset",
-    "import_raw_vdi 1 cut=70000",
-    "import_raw_vdi 1 late=VDI_IO_ERROR",
+    "import_raw_vdi 1-3 500",
+    "import_raw_vdi 1-3 reset",
+    "import_raw_vdi 1-3 cut=70000",
+    "import_raw_vdi 1-3 late=VDI_IO_ERROR",
     "import_raw_vdi 1-4 redirect",
     "VDI.add_to_other_config 1 INTERNAL_ERROR:x",
     "VM.create 1 MEMORY_CONSTRAINT_VIOLATION",
@@ -262,7 +262,18 @@ def test_what_fails_leaves_nothing(cli: Cli, opened: Opened, build: Build, fault
 
 
 @pytest.mark.parametrize(
-    "fault", ["* 3-5 500", "VDI.get_uuid 1 reset", "task.get_record 1 expire", "SR.get_record 1 expire"]
+    "fault",
+    [
+        "* 3-5 500",
+        "VDI.get_uuid 1 reset",
+        "task.get_record 1 expire",
+        "SR.get_record 1 expire",
+        "import_raw_vdi 1 500",
+        "import_raw_vdi 1-2 cut=70000",
+        "import_raw_vdi 1 reset",
+        "VDI.add_to_other_config 1 lost",
+        "VDI.destroy 1 lost",
+    ],
 )
 def test_what_passes_is_outlived(cli: Cli, opened: Opened, build: Build, fault: str) -> None:
     pool, options = opened(faults=(fault,))
