@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs
+from bench import ami, ebs, pool, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -173,6 +173,14 @@ class Bench:
     def ami(self) -> Iterator[Row]:
         """AMI bundles, made and opened."""
         yield from ami.rows(self.work, max(3, self.runs // 3), self.environment)
+
+    def vhd(self) -> Iterator[Row]:
+        """Raw to VHD and back."""
+        yield from vhd.rows(self.work, self.runs, self.environment)
+
+    def pool(self) -> Iterator[Row]:
+        """A VHD to a pool, over TLS."""
+        yield from pool.rows(self.work, self.runs)
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
@@ -340,7 +348,20 @@ def _amount(number: int) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    rows = ("help", "image", "diskimage_builder", "library", "cached", "tree", "sparse", "prove", "ebs", "ami")
+    rows = (
+        "help",
+        "image",
+        "diskimage_builder",
+        "library",
+        "cached",
+        "tree",
+        "sparse",
+        "prove",
+        "ebs",
+        "ami",
+        "vhd",
+        "pool",
+    )
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)
     parser.add_argument("--work", type=Path, help="where to work; needs 16 GiB")
