@@ -2,9 +2,9 @@
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
+from imagekit.cli.aside import aside
 from imagekit.cli.console import AsJson, Quiet, Verbose, cache_dir, say, state_dir, tell
-from imagekit.errors import ImagekitError, InterruptedByUser, UsageError
+from imagekit.errors import ImagekitError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -157,9 +158,15 @@ def publish(
             keep=keep_on_failure,
             quiet=quiet,
         )
-        for path in paths:
-            for made, image in stack.enter_context(_artifacts(path, target, sets, chosen)):
+        found = [one for path in paths for one in stack.enter_context(_artifacts(path, target, sets, chosen))]
+        wish.check(found)
+        try:
+            for made, image in found:
                 receipts += publish_one(made, image, wish)
+        except ImagekitError:
+            if receipts:  # what is published stays, and is told
+                report(receipts, as_json=as_json, copy=receipt)
+            raise
     report(receipts, as_json=as_json, copy=receipt)
 
 
@@ -181,6 +188,18 @@ class Wish:
         self.keep = keep
         self.quiet = quiet
 
+    def check(self, found: "Sequence[tuple[Path, Image | None]]") -> None:
+        """Check all settings before anything is sent; UsageError for an option that is for none of the targets."""
+        from imagekit.artifact import Sidecar  # noqa: PLC0415
+
+        sidecars = [(Sidecar.read(path) if path.is_file() else None, image) for path, image in found]
+        targets = [(one.target if one else "ami", image) for one, image in sidecars]
+        for target, image in targets:
+            settings_of(target, image, self.chosen)
+        for key in self.chosen:
+            if not any(_knows(target, key) for target, _ in targets):
+                raise UsageError(f"{_flag(key)} is not for the target {', '.join({one for one, _ in targets})}")
+
 
 def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]":
     """Publish one artifact, as the command line and its recipe want it."""
@@ -193,7 +212,6 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         environment=os.environ,
         account=wish.account,
         keep=wish.keep,
-        ask=_ask,
     )
     sidecar = Sidecar.read(path) if path.is_file() else None
     if sidecar is None and path.name.endswith(_BUNDLE):
@@ -208,25 +226,12 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
     order = Order(
         path=path,
         sidecar=sidecar,
-        settings=_settings(sidecar.target, image, wish.chosen),
+        settings=settings_of(sidecar.target, image, wish.chosen),
         terms=terms,
         proof=proof.key if proof else "",
         image=image,
     )
-    try:
-        return run(order)
-    except InterruptedByUser:
-        terms.stop.set()
-        raise
-
-
-def _ask(question: str, *, secret: bool = False) -> str | None:
-    """Ask the user, if one is there; the prompt is no result, so it goes to stderr."""
-    if not sys.stdin.isatty():
-        return None
-    suffix = " " if question.endswith("]") else ": "
-    answer: str = typer.prompt(question, hide_input=secret, err=True, prompt_suffix=suffix)
-    return answer
+    return aside(lambda ask: run(replace(order, terms=replace(terms, ask=ask))), terms.stop)
 
 
 def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
@@ -235,13 +240,9 @@ def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
 
     if wish.require_proof:
         raise UsageError("a bundle has no proof", hint="`imagekit unbundle` gives back its image")
-    settings = _settings("ami", None, wish.chosen)
+    settings = settings_of("ami", None, wish.chosen)
     assert isinstance(settings, PublishAmi)  # noqa: S101 -- its table is that
-    try:
-        return publish_manifest(path, settings, terms)
-    except InterruptedByUser:
-        terms.stop.set()
-        raise
+    return aside(lambda _: publish_manifest(path, settings, terms), terms.stop)
 
 
 def report(receipts: "list[Receipt]", *, as_json: bool, copy: Path | None = None) -> None:
@@ -274,21 +275,25 @@ def rehearsed(*, quiet: bool) -> Iterator[Mapping[str, str]]:
                     tell(line)
 
 
-def _settings(target: str, image: "Image | None", chosen: Mapping[str, object]) -> "BaseModel":
+def settings_of(target: str, image: "Image | None", chosen: Mapping[str, object]) -> "BaseModel":
     """Return the recipe's table for a target, with what the command line has on top."""
     from pydantic import ValidationError  # noqa: PLC0415
 
     from imagekit.recipe import Publish  # noqa: PLC0415
 
     base = getattr(image.publish if image else Publish(), target)
-    unknown = [key for key in chosen if key not in type(base).model_fields]
-    if unknown:
-        raise UsageError(f"{_flag(unknown[0])} is not for the target {target}")
+    known = {key: value for key, value in chosen.items() if _knows(target, key)}
     try:
-        return type(base).model_validate({**base.model_dump(), **chosen})  # type: ignore[no-any-return]
+        return type(base).model_validate({**base.model_dump(), **known})  # type: ignore[no-any-return]
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{_flag(str(first['loc'][0]))} {first['input']!r}: {first['msg']}") from None
+
+
+def _knows(target: str, key: str) -> bool:
+    from imagekit.recipe import Publish  # noqa: PLC0415
+
+    return key in type(getattr(Publish(), target)).model_fields
 
 
 def _flag(key: str) -> str:

@@ -3,18 +3,20 @@
 import json
 import os
 from datetime import timedelta
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagekit.cli.aside import aside, ask_user
 from imagekit.cli.console import AsJson, Verbose, say, state_dir, tell
-from imagekit.errors import ImagekitError, PublishError, UsageError
+from imagekit.errors import ImagekitError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from imagekit.publish.keeping import Keeper, Orphan
-    from imagekit.receipt import Ledger
+    from imagekit.receipt import Ledger, Receipt, Resource
 
 app = typer.Typer(no_args_is_help=True, help="What was published, and where.")
 
@@ -70,7 +72,7 @@ def destroy(
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
     """Remove what publications made: images, snapshots, files, domains; safe to repeat."""
-    from imagekit.publish.keeping import keeper, told_of  # noqa: PLC0415
+    from imagekit.publish.keeping import told_of  # noqa: PLC0415
     from imagekit.receipt import DESTROYED, now  # noqa: PLC0415
 
     ledger = _ledger()
@@ -78,7 +80,7 @@ def destroy(
     removed = []
     for known in chosen:
         with ledger.entry(known) as receipt:
-            gone = keeper(receipt.target, os.environ).undo(receipt, ledger)
+            gone = _taken_back(receipt, ledger)
             receipt.state, receipt.ended = DESTROYED, now()
             ledger.write(receipt)
         left = [one for one in receipt.resources if not one.gone]
@@ -142,12 +144,12 @@ class _Sweep:
 
         found: list[tuple[Keeper, Orphan]] = []
         looked: list[str] = []
-        for keeper in keepers(os.environ, self._ledger):
+        for keeper in keepers(os.environ, self._ledger, ask_user):
             try:
                 places = keeper.places(self._named, self._ledger)
                 looked += places
-                found += [(keeper, one) for one in keeper.orphans(places, self._age, self._ledger)]
-            except PublishError as error:
+                found += [(keeper, one) for one in self._orphans(keeper, places)]
+            except ImagekitError as error:
                 self.failed.append(error)
         if not looked and not self.failed:
             raise UsageError("no region or host to look through", hint="--region eu-west-1")
@@ -155,15 +157,27 @@ class _Sweep:
             tell(f"nothing to sweep in {', '.join(looked)}")
         return found
 
+    def _remove(self, keeper: "Keeper", one: "Orphan") -> None:
+        aside(lambda _: keeper.remove(one), Event())
+
+    def _orphans(self, keeper: "Keeper", places: list[str]) -> "list[Orphan]":
+        return aside(lambda _: keeper.orphans(places, self._age, self._ledger), Event())
+
     def remove(self, found: "list[tuple[Keeper, Orphan]]") -> None:
         """Remove it, and enter that into the receipts."""
         for keeper, one in found:
             try:
-                keeper.remove(one)
-            except PublishError as error:
+                self._remove(keeper, one)
+            except ImagekitError as error:
                 self.failed.append(error)
                 continue
             _enter_gone(self._ledger, one.id)
+
+
+def _taken_back(receipt: "Receipt", ledger: "Ledger") -> "list[Resource]":
+    from imagekit.publish.keeping import keeper  # noqa: PLC0415
+
+    return aside(lambda ask: keeper(receipt.target, os.environ, ask).undo(receipt, ledger), Event())
 
 
 def _enter_gone(ledger: "Ledger", name: str) -> None:

@@ -1,7 +1,7 @@
 """Taking back what uploaders made: by receipt, and what no receipt of a publication claims.
 
 A target names who does it beside its uploader, `KEEPER = "imagekit.publish.aws.undo:Keeper"`: a class that is made
-of the environment. Targets of one system name the same.
+of the environment and of who answers questions. Targets of one system name the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from typing import Protocol
 
 from imagekit import targets
 from imagekit.errors import ToolError, UsageError
+from imagekit.publish import Ask
 from imagekit.publish.extras import missing
 from imagekit.receipt import Ledger, Receipt, Resource
 
@@ -49,15 +50,15 @@ class Keeper(Protocol):
         """Remove one of them; PublishError when it is left."""
 
 
-def keeper(target: str, environment: Mapping[str, str]) -> Keeper:
+def keeper(target: str, environment: Mapping[str, str], ask: Ask) -> Keeper:
     """Return who takes back what a target's uploader made; UsageError when nobody does."""
     named: str = getattr(targets.load(target), "KEEPER", "")
     if not named:
         raise UsageError(f"the target {target} takes nothing back")
-    return _load(named, environment)
+    return _load(named, environment, ask)
 
 
-def keepers(environment: Mapping[str, str], ledger: Ledger) -> Iterator[Keeper]:
+def keepers(environment: Mapping[str, str], ledger: Ledger, ask: Ask) -> Iterator[Keeper]:
     """Yield everybody who takes something back; one whose SDK is missing only counts if a receipt is theirs."""
     own: dict[str, set[str]] = {}
     for target in targets.names():
@@ -67,7 +68,7 @@ def keepers(environment: Mapping[str, str], ledger: Ledger) -> Iterator[Keeper]:
                 own.setdefault(named, set()).add(target)
     for named, served in own.items():
         try:
-            yield _load(named, environment)
+            yield _load(named, environment, ask)
         except ToolError:
             if any(receipt.target in served for receipt in ledger):
                 raise
@@ -82,10 +83,10 @@ def told_of(resources: Iterable[Resource]) -> str:
     return ", ".join(words + ([f"{len(objects)} objects ({objects[0].region})"] if len(objects) > _MANY else []))
 
 
-def _load(named: str, environment: Mapping[str, str]) -> Keeper:
+def _load(named: str, environment: Mapping[str, str], ask: Ask) -> Keeper:
     module, _, name = named.partition(":")
     try:
-        made: Keeper = getattr(import_module(module), name)(environment)
+        made: Keeper = getattr(import_module(module), name)(environment, ask)
     except ModuleNotFoundError as error:
         raise missing("taking it back", error) from error
     return made

@@ -52,7 +52,8 @@ def plan(job: Job) -> Output:
     loader = image.xcp.loader
     guest = next(guest for guest in _guests(image) if why_not(job.facts, _WAYS[guest, loader]) is None)
     disk = disk_step(job, root_step(job, guest), unit=_UNIT)
-    boot = {"guest": guest, "way": _WAYS[guest, loader].value}
+    machine = machine_options(image, job.name)
+    boot: dict[str, Json] = {"guest": guest, "way": _WAYS[guest, loader].value, "machine": machine}
     companions = {".xen": copy_step("kernel-file", job.kernel)} if loader == "direct" else {}
     if image.xcp.format == "raw":
         return output(job, "xcp", disk, companions, boot)
@@ -60,7 +61,7 @@ def plan(job: Job) -> Output:
     run = write_vhd
     if image.xcp.format == "xva":
         run = write_xva
-        options = {"guest": guest, "packing": image.xcp.packing, **machine_options(image, job.name)}
+        options = {"guest": guest, "packing": image.xcp.packing, **machine}
     return output(
         job, "xcp", disk, companions, boot, wrapping=Step(image.xcp.format, run, {"disk": disk}, options)
     )

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from imagekit.errors import PublishError
+from imagekit.publish import Ask
 from imagekit.publish.aws.account import Account, code_of, pages, told
 from imagekit.publish.aws.snapshot import KEY
 from imagekit.publish.keeping import Orphan
@@ -23,7 +24,7 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
 class Keeper:
     """Takes back in the account that the environment names."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], ask: Ask) -> None:  # noqa: ARG002 -- AWS asks nobody
         self._environment = environment
 
     @cached_property

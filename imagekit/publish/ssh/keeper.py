@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from imagekit.errors import PublishError
+from imagekit.publish import Ask
 from imagekit.publish.keeping import Orphan
 from imagekit.publish.ssh.connection import Host, connected
 from imagekit.publish.ssh.domain import aside_uuid, bring_back
@@ -19,12 +20,12 @@ PART = ".part"
 class Keeper:
     """Takes back on the hosts of the receipts."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], ask: Ask) -> None:  # noqa: ARG002 -- SSH asks nobody
         self._environment = environment
 
     def undo(self, receipt: Receipt, ledger: Ledger) -> list[Resource]:
         """Destroy the domain and remove the files."""
-        if not receipt.left:
+        if not receipt.left and not aside_uuid(receipt):
             return []
         with self._host(receipt.region) as host:
             return undo(host, receipt, ledger)

@@ -6,7 +6,7 @@ builds do not overwrite each other, a running domain keeps its disk, and a repea
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from imagekit.recipe import PublishXen
 from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
 
 _ATTEMPTS = 4
+_PAUSE = 0.2
 _LARGEST_CFG = 1 << 20
 _KEY = 12  # hexadecimal digits in a file's name
 
@@ -119,15 +120,12 @@ class _Publication:
             begun=now(),
         )
         with self._ledger.entry(fresh) as receipt, self._undoing(receipt), ThreadPoolExecutor(1) as pool:
-            # A signal ends the main thread's work with an exception, which paramiko would take for its own.
+            # Only closing the connection ends what waits for it when the user has had enough.
             work = pool.submit(self._attempt, receipt)
-            try:
-                work.result()
-            except InterruptedByUser:
-                self._order.terms.stop.set()
-                if self._host:
+            while not wait([work], _PAUSE).done:
+                if self._order.terms.stop.is_set() and self._host:
                     self._host.close()
-                raise
+            work.result()
         return receipt
 
     def _attempt(self, receipt: Receipt) -> None:

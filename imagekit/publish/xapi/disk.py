@@ -29,7 +29,10 @@ def label_of(named: Appliance) -> str:
 
 @dataclass(frozen=True)
 class Bringer:
-    """Brings a disk into an SR. `reader`: what is sent is read back, where it is wanted."""
+    """Brings a disk into an SR.
+
+    `reader`: what is sent is read back, where it is wanted. `alone`: no disk is taken that a VM has.
+    """
 
     session: Session
     entry: Entry
@@ -39,6 +42,7 @@ class Bringer:
     reader: Reader | None
     tell: Callable[[str], None]
     wait: Callable[[float], bool]
+    alone: bool
 
     def bring(self, named: Appliance) -> tuple[str, str]:
         """Return the reference and UUID of the VDI, found whole or made; what broke off before goes."""
@@ -55,7 +59,10 @@ class Bringer:
             record = seen if ours else storage.settled(self.session, "VDI", ref, self.wait, self.tell)
             if record is None:
                 continue
-            if storage.COMPLETE in record["other_config"]:
+            if storage.is_whole(record) and self._is_taken(record):
+                self.tell(f"the disk {uuid} is another VM's by now: this one gets its own")
+                continue
+            if storage.is_whole(record):
                 if self.reader is not None:
                     self.reader.compare(ref, self.goods.size, self.goods.blocks)
                 self.tell(f"the disk is there already: {uuid}")
@@ -109,7 +116,7 @@ class Bringer:
                 self.tell(f"another run makes this disk, too: {uuid} goes")
                 self._remove(ref, uuid)
                 return None
-            storage.finish(self.session, "VDI", ref, now())
+            storage.finish(self.session, "VDI", ref, uuid)
         except PublishError:
             self._remove(ref, uuid)
             raise
@@ -119,7 +126,12 @@ class Bringer:
     def _is_second(self, label: str, uuid: str) -> bool:
         """Tell whether another run's disk is whole, or has the lower UUID and is being filled."""
         others = [record for _, record in self._labelled(label) if record["uuid"] != uuid]
-        return any(storage.COMPLETE in one["other_config"] or str(one["uuid"]) < uuid for one in others)
+        return any((storage.is_whole(one) or str(one["uuid"]) < uuid) for one in others if not self._is_taken(one))
+
+    def _is_taken(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether a disk that is to be a VM's alone is one's that this publication did not make."""
+        holders = [one["other_config"] for _, one in storage.users(self.session, record)] if self.alone else []
+        return any(one.get(storage.PUBLICATION) != self.entry.receipt.id for one in holders)
 
     def _remove(self, ref: str, uuid: str) -> None:
         storage.destroy(self.session, ref, self.wait)

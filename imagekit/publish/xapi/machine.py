@@ -9,8 +9,7 @@ from typing import Any
 from imagekit.errors import KernelError, PublishError, UsageError
 from imagekit.formats.xapi import Appliance, Fields, Interface, vbd_fields, vif_fields, vm_fields
 from imagekit.publish.xapi.session import RefusedError, Session
-from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, finish, record_of
-from imagekit.receipt import now
+from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, finish, is_own, record_of, users
 
 # What hosts before 7 (2016) do not know of a VIF; they fill it in.
 _NEWER_VIF = ("locking_mode", "ipv4_allowed", "ipv6_allowed", "currently_attached")
@@ -80,7 +79,7 @@ def make(session: Session, appliance: Appliance, places: list[str], vdi: str) ->
         for number, (network, interface) in enumerate(zip(places, appliance.interfaces, strict=True)):
             session.call("VIF.create", _without(vif_fields(ref, network, number, interface), _NEWER_VIF))
         uuid = str(session.call("VM.get_uuid", ref))
-        finish(session, "VM", ref, now())
+        finish(session, "VM", ref, uuid)
     except PublishError:
         _drop(session, ref)
         raise
@@ -130,17 +129,21 @@ def earlier(session: Session, name: str, but: str) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for ref in map(str, session.call("VM.get_by_name_label", name)):
         record = record_of(session, "VM", ref) if ref != but else None
-        if record and PUBLICATION in record["other_config"]:
+        if record and PUBLICATION in record["other_config"] and is_own(record):
             found.append({**record, "ref": ref})
     return found
 
 
-def disks(session: Session, record: Mapping[str, Any]) -> list[str]:
-    """Return the references of a VM's disks."""
+def own_disks(session: Session, record: Mapping[str, Any]) -> list[str]:
+    """Return the references of the disks that a VM's publication brought with it, and no other VM has."""
     found = []
     for vbd in record["VBDs"]:
         seen = record_of(session, "VBD", str(vbd))
-        if seen and seen["type"] == "Disk" and not seen["empty"]:
+        disk = record_of(session, "VDI", str(seen["VDI"])) if seen and not seen["empty"] else None
+        if seen is None or disk is None or not is_own(disk):
+            continue
+        same = disk["other_config"].get(PUBLICATION) == record["other_config"][PUBLICATION]
+        if same and len(users(session, disk)) == 1:
             found.append(str(seen["VDI"]))
     return found
 

@@ -5,10 +5,10 @@ What makes two publications one is the pool, the SR, the image and the VM's sett
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
@@ -30,7 +30,7 @@ from imagekit.publish.xapi.undo import KNOWN, TARGET, undo
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishXcp
 from imagekit.sparse import digest_file
-from imagekit.targets.xcp import appliance, machine_options
+from imagekit.targets.xcp import appliance
 
 
 def publish(order: Order) -> list[Receipt]:
@@ -82,7 +82,7 @@ class _Publication:
         wanted = self._appliance()
         networks = machine.networks(self._session, wanted.interfaces)
         pool = self._session.call("pool.get_all_records")
-        fresh = self._receipt(str(next(iter(pool.values()))["uuid"]), place.uuid)
+        fresh = self._receipt(str(next(iter(pool.values()))["uuid"]), place.uuid, wanted)
         with self._ledger.entry(fresh) as receipt:
             entry = Entry(receipt, self._ledger)
             marks = {DIGEST: receipt.digest, storage.PUBLICATION: receipt.id, storage.RUN: self._run}
@@ -93,15 +93,20 @@ class _Publication:
                 if self._options is None:
                     receipt.result = disk.bring(named)[1]
                 else:
-                    receipt.result = self._machine(entry, disk, named, networks)
+                    receipt.result, machine_ref = self._machine(entry, disk, named, networks)
                 self._end_tasks(entry)
                 receipt.state, receipt.ended = PUBLISHED, now()
                 entry.save()
+                if self._settings.replace:
+                    self._retire(named.name, machine_ref)
         return receipt
 
-    def _receipt(self, pool: str, sr: str) -> Receipt:
+    def _receipt(self, pool: str, sr: str, wanted: Appliance) -> Receipt:
         sidecar = self._order.sidecar
-        settings = json.dumps(self._options, sort_keys=True) if self._options is not None else ""
+        settings = ""
+        if self._options is not None:
+            boot = [wanted.kind, wanted.bootloader, wanted.kernel, wanted.cmdline]
+            settings = json.dumps([self._options, boot], sort_keys=True)
         return Receipt(
             id=receipt_id(TARGET, pool, sr, sidecar.digest, settings),
             target=TARGET,
@@ -119,6 +124,8 @@ class _Publication:
         receipt.details |= {"product": there.words, "sr": place.uuid, "sr_name": place.name}
         receipt.details |= {"fingerprints": list(self._settings.fingerprints), "user": self._settings.user or ""}
         receipt.details["ca"] = str(self._settings.ca or "")
+        receipt.details["credentials"] = str(self._settings.credentials or "")
+        receipt.region = str(self._settings.host)
         entry.save()
 
     def _appliance(self) -> Appliance:
@@ -163,26 +170,39 @@ class _Publication:
         tasks = handler.Tasks(session, f"imagekit {self._run}", begun, ended)
         sender = Sender(session, tasks, silence, self._tell, self._go_on)
         reader = Reader(session, tasks, silence, self._go_on) if self._settings.check else None
-        return Bringer(session, entry, self._goods, place, sender, reader, self._tell, self._wait)
+        return Bringer(
+            session,
+            entry,
+            self._goods,
+            place,
+            sender,
+            reader,
+            self._tell,
+            self._wait,
+            alone=self._options is not None,
+        )
 
-    def _machine(self, entry: Entry, disk: Bringer, named: Appliance, networks: list[str]) -> str:
-        """Return the UUID of the VM, found or made; started and put in its place where that is wanted."""
+    def _machine(self, entry: Entry, disk: Bringer, named: Appliance, networks: list[str]) -> tuple[str, str]:
+        """Return the UUID and the reference of the VM, found or made, and started where that is wanted."""
         ref, uuid, state = self._found(entry, named) or self._made(entry, disk, named, networks)
         if self._starts and state != "Running":
             machine.start(self._session, ref, self._settings.watch, self._wait)
             self._tell(f"it runs, for {self._settings.watch} s now")
-        if self._settings.replace:
-            self._retire(named.name, ref)
-        return uuid
+        return uuid, ref
 
     def _found(self, entry: Entry, named: Appliance) -> tuple[str, str, str] | None:
         """Return the reference, UUID and state of the VM that is there; one that was not finished goes."""
-        for ref, _ in storage.labelled(self._session, "VM", named.name, entry.receipt.id):
+        found = dict(storage.labelled(self._session, "VM", named.name, entry.receipt.id))
+        for _, disk in storage.labelled(self._session, "VDI", label_of(named), entry.receipt.id):
+            holders = storage.users(self._session, disk)  # one of them may have another name by now
+            mark = storage.PUBLICATION
+            found |= {ref: one for ref, one in holders if one["other_config"].get(mark) == entry.receipt.id}
+        for ref in found:
             record = storage.settled(self._session, "VM", ref, self._wait, self._tell)
             if record is None:
                 continue
             uuid, state = str(record["uuid"]), str(record["power_state"])
-            if storage.COMPLETE in record["other_config"]:
+            if storage.is_whole(record):
                 self._tell(f"the VM is there already, {state.lower()}: {uuid}")
                 entry.found("vm", uuid)
                 return ref, uuid, state
@@ -207,23 +227,27 @@ class _Publication:
         return ref, uuid, "Halted"
 
     def _retire(self, name: str, but: str) -> None:
-        """Take away the VMs of this name that imagekit made before, and their disks."""
+        """Take away the VMs of this name that imagekit made before; what cannot go is told, and stays."""
         for record in machine.earlier(self._session, name, but):
-            vdis = machine.disks(self._session, record)
-            machine.destroy(self._session, str(record["uuid"]))
-            for vdi in vdis:
-                storage.destroy(self._session, vdi, self._wait)
-            self._tell(f"VM {record['uuid']}, an earlier {name}, is gone, and its disk")
-            self._forget(str(record["other_config"][storage.PUBLICATION]))
+            words = f"VM {record['uuid']}, an earlier {name},"
+            try:
+                self._take_away(record)
+                self._tell(f"{words} is gone, and its disk")
+            except ImagekitError as error:
+                self._tell(f"warning: {words} could not be taken away: {error}")
 
-    def _forget(self, publication: str) -> None:
-        """Note in the receipt of what was replaced, if it is here, that all of it is gone."""
-        known = self._ledger.find(publication)
+    def _take_away(self, record: Mapping[str, Any]) -> None:
+        """Destroy an earlier VM and what its publication brought with it; no disk that somebody else added."""
+        vdis = machine.own_disks(self._session, record)
+        machine.destroy(self._session, str(record["uuid"]))
+        for vdi in vdis:
+            storage.destroy(self._session, vdi, self._wait)
+        known = self._ledger.find(str(record["other_config"][storage.PUBLICATION]))
         if known is not None:
-            for one in known.resources:
-                one.gone = True
-            known.state, known.ended = DESTROYED, now()
-            self._ledger.write(known)
+            with self._ledger.entry(known) as old:
+                undo(self._session, old, self._ledger, self._order.terms.environment)
+                old.state, old.ended = DESTROYED, now()
+                self._ledger.write(old)
 
     @contextmanager
     def _undoing(self, entry: Entry, named: Appliance) -> Iterator[None]:
@@ -256,21 +280,26 @@ class _Publication:
                 self._tell(f"removed again: {told_of(removed)}")
                 receipt.state, receipt.result = DESTROYED, ""
                 entry.save()
-        except PublishError as second:
+        except ImagekitError as second:
             left = told_of(receipt.left) or "what the pool did not tell of"
             self._tell(f"left in the pool: {left} ({second.brief})")
 
     def _end_tasks(self, entry: Entry) -> None:
-        """End the tasks that could not be ended before, or that a run left that was killed."""
+        """End the tasks that could not be ended before, that no answer told of, or that a killed run left."""
+        self._enter_tasks(entry)
         for task in [one for one in entry.receipt.left if one.kind == "task"]:
             with suppress(PublishError):
                 handler.end(self._session, task.id)
                 entry.gone("task", task.id)
 
+    def _enter_tasks(self, entry: Entry) -> None:
+        with suppress(PublishError):
+            for ref in self._session.call("task.get_by_name_label", f"imagekit {self._run}"):
+                entry.made("task", str(ref))
+
     def _enter_unknown(self, entry: Entry, named: Appliance) -> None:
         """Enter what this run made without an answer that told so."""
-        for ref in self._session.call("task.get_by_name_label", f"imagekit {self._run}"):
-            entry.made("task", str(ref))
+        self._enter_tasks(entry)
         for kind, label in (("VDI", label_of(named)), ("VM", named.name)):
             for _, record in storage.labelled(self._session, kind, label, entry.receipt.id):
                 if record["other_config"].get(storage.RUN) == self._run:
@@ -290,9 +319,5 @@ class _Publication:
 
 
 def _machine_options(order: Order) -> dict[str, Value]:
-    """Return what the recipe says of the VM; of an artifact alone, what its sidecar does."""
-    boot, sidecar = order.sidecar.boot, order.sidecar
-    if order.image is not None:
-        return cast("dict[str, Value]", machine_options(order.image, sidecar.image))
-    bare = {"name": sidecar.image, "memory": boot["memory"], "vcpus": boot["vcpus"], "description": ""}
-    return cast("dict[str, Value]", {**bare, "platform": {}, "tags": [], "interfaces": []})
+    """Return what the recipe said of the VM."""
+    return cast("dict[str, Value]", order.sidecar.boot["machine"])

@@ -13,7 +13,7 @@ PUBLICATION = "imagekit:publication"
 """The key of other_config that says by which publication a VDI or a VM was made."""
 
 COMPLETE = "imagekit:complete"
-"""The key that a VDI gets when all of its bytes are there, and a VM when it has its disk and its networks."""
+"""The key that a VDI gets when all of its bytes are there, and a VM when it has its devices: its own UUID."""
 
 RUN = "imagekit:run"
 """The key that says by which run of that publication: nobody takes away what another is about to finish."""
@@ -83,19 +83,33 @@ def create(session: Session, fields: Fields) -> tuple[str, str]:
 
 
 def labelled(session: Session, kind: str, label: str, publication: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return (reference, record) of the VDIs or VMs of this label that a publication has made."""
+    """Return (reference, record) of the VDIs or VMs of this label that a publication has made.
+
+    Snapshots, templates and clones have the marks of what they were made of, and are not ours.
+    """
     found = []
     for ref in session.call(f"{kind}.get_by_name_label", label):
         record = record_of(session, kind, str(ref))
-        if record and record["other_config"].get(PUBLICATION) == publication:
+        if record and record["other_config"].get(PUBLICATION) == publication and is_own(record):
             found.append((str(ref), record))
     return found
 
 
-def finish(session: Session, kind: str, ref: str, when: str) -> None:
+def is_own(record: Mapping[str, Any]) -> bool:
+    """Tell whether the marks on a VDI or a VM are its own."""
+    copied = record.get("is_a_snapshot") or record.get("is_a_template")
+    return not copied and record["other_config"].get(COMPLETE, record["uuid"]) == record["uuid"]
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Tell whether a VDI has all of its bytes, or a VM its devices."""
+    return bool(record["other_config"].get(COMPLETE) == record["uuid"])
+
+
+def finish(session: Session, kind: str, ref: str, uuid: str) -> None:
     """Mark a VDI or a VM as whole."""
     try:
-        session.call(f"{kind}.add_to_other_config", ref, COMPLETE, when)
+        session.call(f"{kind}.add_to_other_config", ref, COMPLETE, uuid)
     except RefusedError as error:
         if error.code != "MAP_DUPLICATE_KEY":  # said twice, where the first answer was lost
             raise
@@ -111,7 +125,7 @@ def settled(
     quiet, told = time.monotonic(), False
     while True:
         record = record_of(session, kind, ref)
-        if record is None or COMPLETE in record["other_config"] or time.monotonic() - quiet > GRACE:
+        if record is None or is_whole(record) or time.monotonic() - quiet > GRACE:
             return record
         if kind == "VDI" and _attached(session, record):
             quiet = time.monotonic()
@@ -119,6 +133,17 @@ def settled(
                 told = True
                 tell(f"another run fills {record['uuid']}: waiting for it")
         wait(_PAUSE)
+
+
+def users(session: Session, record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return (reference, record) of the VMs that have a VDI as their disk; dom0, which fills it, is none."""
+    found = []
+    for vbd in record["VBDs"]:
+        seen = record_of(session, "VBD", str(vbd))
+        machine = record_of(session, "VM", str(seen["VM"])) if seen else None
+        if seen and machine and not machine["is_control_domain"]:
+            found.append((str(seen["VM"]), machine))
+    return found
 
 
 def _attached(session: Session, record: Mapping[str, Any]) -> bool:

@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from imagekit.errors import PublishError
-from imagekit.publish import nobody
+from imagekit.errors import ImagekitError, PublishError
+from imagekit.publish import Ask
 from imagekit.publish.keeping import Orphan
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
 from imagekit.publish.xapi.session import Session
 from imagekit.publish.xapi.trust import Trust
-from imagekit.receipt import Ledger, Receipt, Resource
+from imagekit.receipt import PUBLISHED, Ledger, Receipt, Resource
 
 TARGET = "xcp"
 KNOWN = "xapi-hosts.json"
@@ -25,8 +25,10 @@ KNOWN = "xapi-hosts.json"
 class Keeper:
     """Takes back in the pools of the receipts."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], ask: Ask) -> None:
         self._environment = environment
+        self._ask = ask
+        self._receipts: dict[str, list[Receipt]] = {}
 
     def undo(self, receipt: Receipt, ledger: Ledger) -> list[Resource]:
         """Destroy the VM and the VDI."""
@@ -41,28 +43,43 @@ class Keeper:
         return [host for host in known if not named or host in named]
 
     def orphans(self, places: Sequence[str], age: timedelta, ledger: Ledger) -> list[Orphan]:
-        """Return the VDIs and VMs there that were begun before and never finished."""
-        self._places = {
-            place: (receipt, ledger) for place in places for receipt in ledger if receipt.region == place
-        }
+        """Return what unfinished publications have left: by receipts, and by the marks on VMs and VDIs there."""
+        before = datetime.now(UTC) - age
         found = []
         for place in places:
-            with self._session(*self._places[place]) as session:
-                found += list(_unfinished(session, place, datetime.now(UTC) - age))
+            here = [one for one in ledger if one.target == TARGET and one.region == place]
+            self._receipts[place] = here
+            found += [
+                Orphan(one.kind, one.id, place, receipt.begun, f"its publication is {receipt.state}")
+                for receipt in here
+                if receipt.state != PUBLISHED and _is_before(receipt.begun, before)
+                for one in receipt.left
+            ]
+            known = {one.id for one in found}
+            with self._session(here[-1], ledger) as session:
+                found += [one for one in _unfinished(session, place, before) if one.id not in known]
+        self._ledger = ledger
         return found
 
     def remove(self, orphan: Orphan) -> None:
         """Remove one of them."""
-        with self._session(*self._places[orphan.region]) as session:
+        here = self._receipts[orphan.region]
+        of_it = next((one for one in here if any(held.id == orphan.id for held in one.resources)), here[-1])
+        if orphan.kind == "kernel":
+            dom0.remove(str(of_it.details["ssh"]), self._environment, orphan.id)
+            return
+        with self._session(of_it, self._ledger) as session:
             remove(session, orphan.kind, orphan.id)
 
     @contextmanager
     def _session(self, receipt: Receipt, ledger: Ledger) -> Iterator[Session]:
         details = receipt.details
         user, authority = cast("str", details.get("user", "")), cast("str", details.get("ca", ""))
+        file = cast("str", details.get("credentials", ""))
         known = cast("list[str]", details.get("fingerprints", []))
-        given = credentials(user or None, None, self._environment, receipt.region, nobody)
-        trust = Trust(known, Path(authority) if authority else None, ledger.folder.parent / KNOWN, nobody)
+        named = Path(file) if file else None
+        given = credentials(user or None, named, self._environment, receipt.region, self._ask)
+        trust = Trust(known, Path(authority) if authority else None, ledger.folder.parent / KNOWN, self._ask)
         session = Session(address_of(receipt.region), trust, given)
         try:
             yield session
@@ -75,7 +92,7 @@ def _unfinished(session: Session, place: str, before: datetime) -> Iterator[Orph
         for record in session.call(f"{kind}.get_all_records").values():
             held = record["other_config"]
             used = kind == "VDI" and record["VBDs"]
-            if storage.PUBLICATION not in held or storage.COMPLETE in held or used:
+            if storage.PUBLICATION not in held or storage.COMPLETE in held or used or not storage.is_own(record):
                 continue
             begun = held.get(storage.BEGUN, "")
             if _is_before(begun, before):
@@ -95,16 +112,22 @@ def _wait(seconds: float) -> bool:
 
 
 def undo(session: Session, receipt: Receipt, ledger: Ledger, environment: Mapping[str, str]) -> list[Resource]:
-    """Remove what a publication made, the newest first, and return it."""
-    removed = []
+    """Remove what a publication made, the newest first, and return it; what cannot go does not keep the rest."""
+    removed, errors = [], []
     for resource in receipt.left:
-        if resource.kind == "kernel":
-            dom0.remove(str(receipt.details["ssh"]), environment, resource.id)
-        else:
-            remove(session, resource.kind, resource.id)
+        try:
+            if resource.kind == "kernel":
+                dom0.remove(str(receipt.details["ssh"]), environment, resource.id)
+            else:
+                remove(session, resource.kind, resource.id)
+        except ImagekitError as error:
+            errors.append(error)
+            continue
         resource.gone = True
         ledger.write(receipt)
         removed.append(resource)
+    if errors:
+        raise errors[0]
     return removed
 
 

@@ -357,3 +357,96 @@ def test_what_was_uploaded_boots(cli: Cli, opened: Opened, build: Build, prove: 
     for one in (("back", "--by", "pygrub"), (path,)):
         said = prove("prove", *one, "--expect", "hello from")
         assert (said.code, said.out.partition(": ")[2]) == (0, "booted (pygrub)\n"), said.err
+
+
+def test_replacing_leaves_what_is_not_ours(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    assert cli("publish", build(), *options, "--vm").code == 0
+    client = Client(pool)
+    theirs = client.vdi(name_label="my database")
+    (old,) = pool.vms()
+    client.vbd(old["ref"], theirs, userdevice="1")
+    client.close()
+    said = cli("publish", build("cmdline=new"), *options, "--replace", "--watch", "1")
+    assert said.code == 0, said.err
+    assert "my database" in [one["name_label"] for one in pool.vdis()]
+    clean(pool, VDI=2, VM=1, VBD=1)
+
+
+@pytest.mark.parametrize("fault", ["VDI.destroy 1-9 SR_BACKEND_FAILURE:x", "VM.destroy 1-9 INTERNAL_ERROR:x"])
+def test_tidying_that_fails_does_not_undo(cli: Cli, opened: Opened, build: Build, fault: str) -> None:
+    pool, options = opened()
+    assert cli("publish", build(), *options, *START).code == 0
+    pool.fault(fault)
+    said = cli("publish", build("cmdline=new"), *options, "--replace", "--watch", "1")
+    assert said.code == 0, said.err
+    assert "warning: VM " in said.err
+    assert f"{said.out.strip()}" in [one["uuid"] for one in pool.vms() if one["power_state"] == "Running"]
+
+
+def test_what_is_copied_from_ours_is_not_ours(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    path = build()
+    first = cli("publish", path, *options)
+    client = Client(pool)
+    ours = pool.vdis()[0]
+    for flag in (False, True):  # a clone, and a backup tool's snapshot
+        copied = client.vdi(name_label=ours["name_label"], other_config=ours["other_config"])
+        pool.set("VDI", copied, is_a_snapshot=flag)
+    client.close()
+    again = cli("publish", path, *options)
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert cli("receipts", "sweep", "--older-than", "0h").code == 0
+    assert len(pool.vdis()) == 3
+    assert cli("receipts", "destroy", first.out.strip()).code == 0
+    assert len(pool.vdis()) == 2
+
+
+def test_a_renamed_machine_keeps_its_disk(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    path = build()
+    first = cli("publish", path, *options, "--vm")
+    pool.set("VM", pool.vms()[0]["ref"], name_label="precious")
+    again = cli("publish", path, *options, "--vm")
+    assert (again.code, again.out) == (0, first.out), again.err
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+def test_what_the_recipe_said_is_in_the_artifact(cli: Cli, opened: Opened, hello: Path) -> None:
+    assert hello.exists()
+    pool, options = opened(networks=(Bridge("lan", "xenbr0"),))
+    Path("app.toml").write_text(
+        'kernel="app.xen"\ntargets=["xcp"]\n[xcp]\ntags=["web"]\n[[xcp.vif]]\nnetwork="lan"\n'
+    )
+    assert cli("build", "app.toml", "-q", "-o", "app.vhd").code == 0
+    assert cli("publish", "app.vhd", *options, "--vm").code == 0
+    clean(pool, VDI=1, VM=1, VBD=1, VIF=1)
+    said = cli("publish", "app.toml", *options)
+    assert said.code == 0, said.err
+    assert len(pool.vms()) == 1
+    assert pool.vms()[0]["tags"] == ["web"]
+
+
+def test_sweep_by_receipt_and_by_the_credentials_file(
+    cli: Cli, opened: Opened, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, options = opened()
+    monkeypatch.delenv("XAPI_PASSWORD")
+    given = tmp_path / "credentials"
+    given.write_text(f"username=root\npassword={pool.settings.password}\n")
+    given.chmod(0o600)
+    recipe = Path("app.toml")
+    build()
+    recipe.write_text(f'kernel="app.xen"\ntargets=["xcp"]\n[publish.xcp]\ncredentials="{given}"\n')
+    pool.fault("VM.start 1 NO_HOSTS_AVAILABLE")
+    said = cli("publish", recipe, *options, *START, "--keep-on-failure")
+    assert said.code == 5
+    assert set(pool.left()) == {"VDI", "VM", "VBD"}
+    said = cli("receipts", "sweep", "--older-than", "0h")
+    assert said.code == 0, said.err
+    assert len(said.out.split()) == 2
+    clean(pool)
+    said = cli("publish", recipe, *options, "--vm")
+    assert said.code == 0, said.err
+    assert cli("receipts", "destroy", said.out.strip()).code == 0
+    clean(pool)
