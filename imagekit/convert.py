@@ -65,6 +65,11 @@ def _write(
             with unwrapped(parent, None) as base, parent.open("rb") as file:
                 footer = vhd.read_file(file.fileno()).footer
                 named = vhd.Parent(footer.uuid, footer.time, parent.name)
+                if footer.size != made.size:
+                    raise UsageError(
+                        "a differencing VHD has its parent's size",
+                        details=f"{made.size} bytes, and the parent has {footer.size}",
+                    )
                 made = vhd.difference(image, map_blocks(base), named, epoch)
         with disk.open("rb") as file:
             vhd.write_file(made, file.fileno(), image.length, target)

@@ -133,6 +133,12 @@ def _parent_of(child: "Vhd", path: Path) -> Path | None:
     """Return the file of a child's parent, beside it; None for a disk without one."""
     if child.header is None or child.header.parent is None:
         return None
+    if (
+        path.suffix.lower() != ".vhd"
+    ):  # a guest could write such bytes on its raw disk, to read the files beside it
+        raise VerificationError(
+            f"{path} is a differencing VHD by its content alone", hint="its name ends with .vhd if that is meant"
+        )
     names = [child.header.parent_name, *(name for _, name in child.parent_names())]
     for name in names:
         last = name.replace("\\", "/").rpartition("/")[2]
@@ -160,12 +166,23 @@ def _from_xva(path: Path, target: int) -> None:
         disks = read.facts.disks
         if len(disks) != 1:
             raise VerificationError(f"{path} has {len(disks)} disks, and one is what we take")
-        os.ftruncate(target, disks[0].size)
+        _grow(target, disks[0].size, path)
         for extent in read.extents():
             view, at = memoryview(extent.data), extent.offset
             while view:
                 done = os.pwrite(target, view, at)
                 view, at = view[done:], at + done
+
+
+def _grow(target: int, size: int, path: Path) -> None:
+    try:
+        os.ftruncate(target, size)
+    except OSError as error:
+        if error.errno not in {errno.EFBIG, errno.EINVAL}:
+            raise
+        raise VerificationError(
+            f"{path} claims a disk that no file here holds", details=f"{size} bytes"
+        ) from error
 
 
 @contextmanager

@@ -65,7 +65,11 @@ class PublishAmi(Model):
     """How `imagekit publish` uploads and registers an AMI bundle, for EC2's instance store."""
 
     bucket: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="In S3.")
-    prefix: str = Field(default="", pattern=r"^[A-Za-z0-9!_.()/-]*$", description="Of the keys in the bucket.")
+    prefix: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9!_.()/-]*$",
+        description="Of the keys in the bucket. Default: NAME-DIGEST/, a folder of its own.",
+    )
     name: str | None = Field(
         default=None, min_length=3, max_length=128, description="Of the AMI. Default: NAME and the digest's start."
     )

@@ -94,3 +94,16 @@ def test_damage_leaves_what_was_there(cli: Cli, raw: Path) -> None:
     assert said.code == 6
     assert "no footer at its end" in said.err
     assert (Path("out.raw").read_text(), sorted(os.listdir("."))) == ("precious", before)
+
+
+def test_a_raw_disk_is_not_believed_to_have_a_parent(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "secret.raw").write_bytes(b"secret".ljust(2 << 20, b"\0"))
+    assert cli("convert", tmp_path / "secret.raw", tmp_path / "secret.vhd").code == 0
+    (tmp_path / "other.raw").write_bytes(bytes(2 << 20))
+    said = cli("convert", tmp_path / "other.raw", tmp_path / "child.vhd", "--parent", tmp_path / "secret.vhd")
+    assert said.code == 0, said.err
+    (tmp_path / "child.vhd").rename(tmp_path / "guest.raw")
+    said = cli("convert", tmp_path / "guest.raw", tmp_path / "guest.vhd")
+    assert said.code == 6
+    assert "is a differencing VHD by its content alone" in said.err
+    assert not (tmp_path / "guest.vhd").exists()

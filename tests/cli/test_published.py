@@ -34,7 +34,7 @@ def test_a_bundle_by_its_manifest(cli: Cli, prove: Cli, raw: Path, rehearse: Ope
     account = opened(rehearse)
     said = cli("build", "app.xen", "-t", "ami", *OWN, "-o", "out/")
     assert said.code == 0, said.err
-    said = cli("publish", said.out.strip(), "--bucket", BUCKET)
+    said = cli("publish", said.out.strip(), "--bucket", BUCKET, "--prefix", "")
     assert said.code == 0, said.err
     (tmp_path / "back").mkdir()
     for name in ("app.manifest.xml", "app.part.0"):
@@ -47,7 +47,7 @@ def test_a_bundle_by_its_manifest(cli: Cli, prove: Cli, raw: Path, rehearse: Ope
     assert (said.code, said.out) == (0, "app: booted (pv-grub)\n"), said.err
     (record,) = proofs(tmp_path)
     assert record["disk"] == json.loads((tmp_path / "back" / sidecar).read_text())["digest"]
-    assert cli("publish", "out/app.manifest.xml", "--bucket", BUCKET, "--require-proof").code == 0
+    assert cli("publish", "out/app.manifest.xml", "--bucket", BUCKET, "--prefix", "", "--require-proof").code == 0
 
 
 def test_a_bundle_without_its_key(cli: Cli, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,3 +164,18 @@ def test_two_at_once_make_one(bench: Bench, image: Path, rehearse: Open, tmp_pat
     assert {code for code, _, _ in results} == {0}, results
     assert len({out for _, out, _ in results}) == 1
     assert is_whole(account, image)
+
+
+@pytest.mark.parametrize("action", ["DescribeInstanceTypes", "DescribeImages", "RegisterImage"])
+def test_a_signal_in_the_middle_of_a_call(bench: Bench, image: Path, rehearse: Open, action: str) -> None:
+    account = rehearse(latency=1.0)
+    process = bench.start("publish", image, "--region", REGION)
+    end = time.monotonic() + 60
+    while action not in [call.action for call in account.calls] and time.monotonic() < end:
+        time.sleep(0.01)
+    process.terminate()
+    code, out, err = ended(process, 60)
+    assert (code, out) == (143, ""), err
+    assert "Traceback" not in err
+    time.sleep(1.5)  # what was asked for may still come
+    assert held(account)[0] <= (action == "RegisterImage")

@@ -19,6 +19,7 @@ ReadAt = Callable[[int, int], bytes]
 """(offset, length) → so many bytes of the file, fewer past its end."""
 
 _NONE = 0xFFFFFFFF
+_MOST = 1 << 21  # blocks: twice what 2040 GiB have, so a table in memory stays small
 _LONGEST_NAME = 4096  # bytes of a parent's name in a locator
 
 
@@ -117,6 +118,10 @@ def _table(read_at: ReadAt, length: int, footer: Footer, header: Header) -> "arr
         raise VerificationError(
             "the VHD's block table is too short",
             details=f"{header.entries} entries, and the disk has {count} blocks",
+        )
+    if count > _MOST:
+        raise VerificationError(
+            "the VHD's blocks are too many", details=f"{count} of {header.block} bytes; 2 MiB is what tools write"
         )
     end = header.table + header.entries * 4
     if header.table % SECTOR or header.table < SECTOR or end > length - SECTOR:

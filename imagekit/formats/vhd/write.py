@@ -40,9 +40,13 @@ class Parent:
     name: str
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.name.encode("utf-16-be")) // 2 <= _LONGEST_NAME or "/" in self.name:
+        try:
+            units = len(self.name.encode("utf-16-be")) // 2
+        except UnicodeEncodeError:  # bytes that are no UTF-8
+            units = 0
+        if not 0 < units <= _LONGEST_NAME or "/" in self.name:
             raise UsageError(
-                f"{self.name!r} cannot be the name of a VHD's parent", details="255 characters at most"
+                f"{self.name!r} cannot be the name of a VHD's parent", details="255 characters of Unicode at most"
             )
 
     @property

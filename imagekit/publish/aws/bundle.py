@@ -114,13 +114,16 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
     return [receipt]
 
 
-def _checked(path: Path, prefix: str) -> tuple[Manifest, list[_Object], str]:
+def _checked(path: Path, prefix: str | None) -> tuple[Manifest, list[_Object], str]:
     """Read the manifest and every part; VerificationError for one that is missing or damaged."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read", details=error.strerror or "") from error
     manifest = from_xml(data).manifest
+    digest = hashlib.sha256(data).hexdigest()
+    if prefix is None:  # a place of its own: EC2 reads a registered bundle at each launch
+        prefix = f"{manifest.name}-{digest[:12]}/"
     objects = []
     for part in manifest.parts:
         beside = path.with_name(part.name)
@@ -136,7 +139,7 @@ def _checked(path: Path, prefix: str) -> tuple[Manifest, list[_Object], str]:
         objects.append(_Object(beside, prefix + part.name, part.digest))
     own = hashlib.sha1(data, usedforsecurity=False).hexdigest()
     objects.append(_Object(path, f"{prefix}{path.name.removesuffix(SUFFIX)}{SUFFIX}", own))
-    return manifest, objects, hashlib.sha256(data).hexdigest()
+    return manifest, objects, digest
 
 
 def _make_bucket(account: Account, bucket: str) -> str:
@@ -233,8 +236,13 @@ def _is_there(s3: Any, bucket: str, one: _Object) -> bool:
         if code_of(error) in _MISSING:
             return False
         raise
-    same: bool = said.get("Metadata", {}).get(_SUM) == one.sha1
-    return same and bool(said["ContentLength"] == one.path.stat().st_size)
+    same = said.get("Metadata", {}).get(_SUM) == one.sha1
+    if not same or said["ContentLength"] != one.path.stat().st_size:
+        raise PublishError(
+            f"{bucket}/{one.key} is there, and is not of this bundle",
+            hint="an image that is registered with it would be lost: --prefix names another place",
+        )
+    return True
 
 
 @contextmanager

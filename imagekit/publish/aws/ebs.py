@@ -129,8 +129,7 @@ class _Publication:
         return receipt
 
     def _make(self, plan: _Plan, key: str, receipt: Receipt, source: Receipt | None) -> None:
-        known = receipt.state == PUBLISHED
-        if not known:
+        if receipt.state != PUBLISHED:
             receipt.state, receipt.why = PENDING, ""
         receipt.details |= {"kernel": plan.kernel, "instance_types": list(plan.types), "key": key}
         receipt.proof = self._order.proof or receipt.proof
@@ -139,14 +138,14 @@ class _Publication:
         wanted = self._image(plan, key)
         _, found = image.choose(ec2, wanted)
         if found is None:
-            receipt.state, known = PENDING, False  # published once, perhaps, and gone since
+            receipt.state = PENDING  # published once, perhaps, and gone since
             made = self._snapshot(plan, key, receipt, source)
             self._go_on()
             source_device = image.from_snapshot(self._root, made, self._settings.volume_type)
             found = image.register(ec2, wanted, source_device)
         else:
             self._tell(plan.region, f"{found.id} is there already ({found.name})")
-        receipt.resource("image", found.id, ours=found.fresh or known or self._is_ours(receipt, found.id))
+        receipt.resource("image", found.id, ours=found.fresh or self._is_ours(receipt, found.id))
         receipt.result, receipt.details["name"] = found.id, found.name
         self._ledger.write(receipt)
         wait = self._wait

@@ -222,13 +222,31 @@ def _closing(command: paramiko.ProxyCommand) -> Iterator[paramiko.ProxyCommand]:
 def _trust(client: paramiko.SSHClient, address: Address) -> None:
     """Give the client the keys that known_hosts has of this host, and have it refuse every other."""
     client.set_missing_host_key_policy(_Refuse(address))
-    trusted = client.get_host_keys()
+    trusted, revoked = client.get_host_keys(), set()
     for path in address.known_hosts:
+        for marker, known in _known_keys(path):
+            for key in (known.lookup(address.entry) or {}).values():
+                if marker == "@revoked":
+                    revoked.add(key.asbytes())
+                elif not marker and key.asbytes() not in revoked:
+                    trusted.add(_shown(address), key.get_name(), key)
+
+
+def _known_keys(path: Path) -> Iterator[tuple[str, paramiko.HostKeys]]:
+    """Yield marker and key of each line, the revoked ones first; lines that cannot be read are left out."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in sorted(lines, key=lambda one: not one.startswith("@revoked")):
+        marker, _, rest = line.partition(" ") if line.startswith("@") else ("", "", line)
         known = paramiko.HostKeys()
-        with suppress(OSError):
-            known.load(str(path))
-        for key in (known.lookup(address.entry) or {}).values():
-            trusted.add(_shown(address), key.get_name(), key)
+        with suppress(paramiko.SSHException, ValueError):
+            entry = paramiko.hostkeys.HostKeyEntry.from_line(rest.strip())
+            if entry is not None and not rest.startswith("#"):
+                for name in entry.hostnames:
+                    known.add(name, entry.key.get_name(), entry.key)
+        yield marker, known
 
 
 def _shown(address: Address) -> str:

@@ -89,6 +89,12 @@ def is_there(host: Host, path: Path, blocks: BlockMap, target: str) -> bool:
     return not _differing(host, target, sums)
 
 
+def has_length(host: Host, target: str, length: int) -> bool:
+    """Tell whether a file of so many bytes lies there."""
+    with host.files() as files:
+        return _size(files, target) == length
+
+
 def check_room(host: Host, folder: str, needed: int) -> None:
     """Make the folder, and see whether so many bytes have room in it; PublishError when they have not."""
     script = 'mkdir -p -- "$1" && cd -- "$1" && df -Pk . | tail -n 1'

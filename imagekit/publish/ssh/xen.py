@@ -153,15 +153,18 @@ class _Publication:
             runs = starter.check(replace=self._settings.replace)
         self._enter(receipt)
         for path, blocks, target in self._goods.files:
-            self._place(host, receipt, path, blocks, target)
+            if (runs or _had_domain(receipt)) and transfer.has_length(host, target, blocks.length):
+                self._tell(f"{target} is there already, and the domain's")  # which may have written to it
+            else:
+                self._place(host, receipt, path, blocks, target)
         self._configure(host, receipt)
         if runs:
             self._tell(f"{self._goods.domain.name} runs there already")
         elif self._starts:
             starter.start()
-        self._retire(host, receipt)
         receipt.result, receipt.state, receipt.ended = self._goods.configuration, PUBLISHED, now()
         self._ledger.write(receipt)
+        self._retire(host, receipt)
 
     def _enter(self, receipt: Receipt) -> None:
         if receipt.state != PUBLISHED:
@@ -214,11 +217,18 @@ class _Publication:
         for known in list(self._ledger):
             held = {one.id for one in known.resources if one.kind == "domain" and not one.gone}
             if known.target == TARGET and known.region == self._named and uuid in held:
-                with self._ledger.entry(known) as old:
-                    self._tell(f"replaced, and removed: {told_of(undo(host, old, self._ledger))}")
-                    old.state, old.ended = DESTROYED, now()
-                    self._ledger.write(old)
+                try:
+                    self._take_away(host, known)
+                except (ImagekitError, OSError, paramiko.SSHException) as error:
+                    self._tell(f"warning: the domain that was replaced has left something: {error}")
         receipt.details.pop(REPLACED, None)
+        self._ledger.write(receipt)
+
+    def _take_away(self, host: Host, known: Receipt) -> None:
+        with self._ledger.entry(known) as old:
+            self._tell(f"replaced, and removed: {told_of(undo(host, old, self._ledger))}")
+            old.state, old.ended = DESTROYED, now()
+            self._ledger.write(old)
 
     @contextmanager
     def _undoing(self, receipt: Receipt) -> Iterator[None]:
@@ -274,3 +284,8 @@ class _Publication:
     def _wait(self, seconds: float) -> None:
         if self._order.terms.stop.wait(seconds):
             raise InterruptedByUser("interrupted")
+
+
+def _had_domain(receipt: Receipt) -> bool:
+    """Tell whether this publication has started a domain, which may have written to its disk."""
+    return receipt.state == PUBLISHED and any(one.kind == "domain" for one in receipt.resources)

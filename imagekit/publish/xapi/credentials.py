@@ -11,6 +11,7 @@ from imagekit.publish import Ask
 
 _LARGEST = 1 << 16
 _KEYS = ("username", "password")
+_READ = (*_KEYS, "server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ def credentials(
 ) -> Credentials:
     """Return the credentials for a host; UsageError when there is no password.
 
-    `file` has lines `username=…` and `password=…`, as xe's ~/.xe, which is read when no file is named.
+    `file` has lines `username=…` and `password=…`, as xe's ~/.xe, which is read when no file is named
+    and it names no other `server=`.
     """
     given = dict(zip(_KEYS, (user, environment.get("XAPI_PASSWORD")), strict=True))
     if given["username"] is None:
@@ -34,6 +36,8 @@ def credentials(
     home = Path(environment.get("HOME", "/")) / ".xe"
     if None in given.values() and (file or home.exists()):
         found = _read(file or home)
+        if file is None and found.get("server", host) not in {host, host.partition(":")[0]}:
+            found = {}  # xe's own file is for that server
         given = {key: value or found.get(key) for key, value in given.items()}
     name = given["username"] or "root"
     password = given["password"] or ask(f"Password of {name} at {host}", secret=True)
@@ -58,4 +62,4 @@ def _read(path: Path) -> dict[str, str]:
     if status.st_mode & (S_IRWXG | S_IRWXO) or status.st_uid not in {os.geteuid(), 0}:
         raise UsageError(f"{path} can be read by others", hint=f"chmod 600 {path}")
     lines = (line.partition("=") for line in data.decode(errors="replace").splitlines())
-    return {key.strip(): value.strip() for key, _, value in lines if key.strip() in _KEYS}
+    return {key.strip(): value.strip() for key, _, value in lines if key.strip() in _READ}

@@ -6,20 +6,20 @@ What makes two publications one is the pool, the SR, the image and the VM's sett
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
-from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
+from imagekit.errors import ImagekitError, InterruptedByUser, UsageError, VerificationError
 from imagekit.formats.xapi import DIGEST, Appliance, Kind, Value
 from imagekit.kernel import Way
 from imagekit.publish import Order
-from imagekit.publish.keeping import told_of
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
 from imagekit.publish.xapi.disk import Bringer, label_of
+from imagekit.publish.xapi.ending import Ending
 from imagekit.publish.xapi.entry import Entry
 from imagekit.publish.xapi.exporting import Reader
 from imagekit.publish.xapi.goods import Goods, goods
@@ -27,7 +27,7 @@ from imagekit.publish.xapi.importing import Sender
 from imagekit.publish.xapi.session import Session
 from imagekit.publish.xapi.trust import Trust
 from imagekit.publish.xapi.undo import KNOWN, TARGET, undo
-from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
+from imagekit.receipt import DESTROYED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishXcp
 from imagekit.sparse import digest_file
 from imagekit.targets.xcp import appliance
@@ -87,14 +87,15 @@ class _Publication:
             entry = Entry(receipt, self._ledger)
             marks = {DIGEST: receipt.digest, storage.PUBLICATION: receipt.id, storage.RUN: self._run}
             named = replace(wanted, other_config=marks)
-            with self._undoing(entry, named):
+            ending = self._ending(entry, named)
+            with ending.undoing():
                 self._enter(entry, there, place)
                 disk = self._bringer(entry, place)
                 if self._options is None:
                     receipt.result = disk.bring(named)[1]
                 else:
                     receipt.result, machine_ref = self._machine(entry, disk, named, networks)
-                self._end_tasks(entry)
+                ending.end_tasks()
                 receipt.state, receipt.ended = PUBLISHED, now()
                 entry.save()
                 if self._settings.replace:
@@ -158,6 +159,16 @@ class _Publication:
         dom0.place(self._ssh, self._order.terms.environment, kernel, target, self._go_on)
         self._tell(f"{target} is in dom0")
 
+    def _ending(self, entry: Entry, named: Appliance) -> Ending:
+        terms = self._order.terms
+        labels = {"VDI": label_of(named), "VM": named.name}
+        environment, keep = terms.environment, terms.keep
+        return Ending(self._session, entry, self._run, self._task, labels, environment, keep, self._tell)
+
+    @property
+    def _task(self) -> str:
+        return f"imagekit {self._run}"
+
     def _bringer(self, entry: Entry, place: storage.Storage) -> Bringer:
         session, silence = self._session, float(self._settings.patience)
 
@@ -167,7 +178,7 @@ class _Publication:
         def ended(task: str) -> None:
             entry.gone("task", task)
 
-        tasks = handler.Tasks(session, f"imagekit {self._run}", begun, ended)
+        tasks = handler.Tasks(session, self._task, begun, ended)
         sender = Sender(session, tasks, silence, self._tell, self._go_on)
         reader = Reader(session, tasks, silence, self._go_on) if self._settings.check else None
         return Bringer(
@@ -248,62 +259,6 @@ class _Publication:
                 undo(self._session, old, self._ledger, self._order.terms.environment)
                 old.state, old.ended = DESTROYED, now()
                 self._ledger.write(old)
-
-    @contextmanager
-    def _undoing(self, entry: Entry, named: Appliance) -> Iterator[None]:
-        """Undo what was made when something fails; a signal keeps it, to go on with."""
-        receipt = entry.receipt
-        try:
-            yield
-        except InterruptedByUser:
-            if receipt.left:
-                self._tell(f"kept, to go on with: {told_of(receipt.left)}")
-            raise
-        except Exception as error:
-            if receipt.state == PUBLISHED:
-                self._tell(f"{receipt.result} is published, and stays")
-            else:
-                self._failed(entry, error, named)
-            raise
-
-    def _failed(self, entry: Entry, error: Exception, named: Appliance) -> None:
-        receipt = entry.receipt
-        receipt.state, receipt.ended = FAILED, now()
-        receipt.why = error.brief if isinstance(error, ImagekitError) else type(error).__name__
-        entry.save()
-        try:
-            self._enter_unknown(entry, named)
-            if receipt.left and self._order.terms.keep:
-                self._tell(f"kept, as asked: {told_of(receipt.left)}")
-            elif receipt.left:
-                removed = undo(self._session, receipt, self._ledger, self._order.terms.environment)
-                self._tell(f"removed again: {told_of(removed)}")
-                receipt.state, receipt.result = DESTROYED, ""
-                entry.save()
-        except ImagekitError as second:
-            left = told_of(receipt.left) or "what the pool did not tell of"
-            self._tell(f"left in the pool: {left} ({second.brief})")
-
-    def _end_tasks(self, entry: Entry) -> None:
-        """End the tasks that could not be ended before, that no answer told of, or that a killed run left."""
-        self._enter_tasks(entry)
-        for task in [one for one in entry.receipt.left if one.kind == "task"]:
-            with suppress(PublishError):
-                handler.end(self._session, task.id)
-                entry.gone("task", task.id)
-
-    def _enter_tasks(self, entry: Entry) -> None:
-        with suppress(PublishError):
-            for ref in self._session.call("task.get_by_name_label", f"imagekit {self._run}"):
-                entry.made("task", str(ref))
-
-    def _enter_unknown(self, entry: Entry, named: Appliance) -> None:
-        """Enter what this run made without an answer that told so."""
-        self._enter_tasks(entry)
-        for kind, label in (("VDI", label_of(named)), ("VM", named.name)):
-            for _, record in storage.labelled(self._session, kind, label, entry.receipt.id):
-                if record["other_config"].get(storage.RUN) == self._run:
-                    entry.made(kind.lower(), str(record["uuid"]))
 
     def _tell(self, text: str) -> None:
         self._order.terms.note(f"{self._settings.host}: {text}")

@@ -151,5 +151,5 @@ def _look(address: Address) -> str:
             _by_fingerprint().wrap_socket(bare, server_hostname=address.host) as wrapped,
         ):
             return fingerprint(wrapped.getpeercert(binary_form=True) or b"")
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that is none
         raise PublishError(f"{address.authority} cannot be reached", details=str(error)) from error

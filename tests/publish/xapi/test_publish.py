@@ -370,7 +370,7 @@ def test_replacing_leaves_what_is_not_ours(cli: Cli, opened: Opened, build: Buil
     said = cli("publish", build("cmdline=new"), *options, "--replace", "--watch", "1")
     assert said.code == 0, said.err
     assert "my database" in [one["name_label"] for one in pool.vdis()]
-    clean(pool, VDI=2, VM=1, VBD=1)
+    clean(pool, VDI=2, VM=1, VBD=1, session=1)
 
 
 @pytest.mark.parametrize("fault", ["VDI.destroy 1-9 SR_BACKEND_FAILURE:x", "VM.destroy 1-9 INTERNAL_ERROR:x"])
