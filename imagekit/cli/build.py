@@ -105,7 +105,8 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
 
 
 def _publish(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> "list[Receipt]":
-    from imagekit.cli.publish import Wish, is_published, publish_one  # noqa: PLC0415
+    from imagekit.cli.goods import is_published  # noqa: PLC0415
+    from imagekit.cli.wish import Wish, publish_one  # noqa: PLC0415
 
     wish = Wish({}, account={}, quiet=quiet)
     return [

@@ -1,34 +1,23 @@
 """`imagekit publish`."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagekit.cli import asked
-from imagekit.cli.aside import aside
-from imagekit.cli.console import AsJson, Quiet, Verbose, cache_dir, say, state_dir, tell
+from imagekit.cli.console import AsJson, Quiet, Verbose, say, tell
+from imagekit.cli.goods import artifacts
+from imagekit.cli.wish import Wish, publish_one
 from imagekit.errors import ImagekitError, UsageError
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from imagekit.artifact import Artifact
-    from imagekit.prepare import Prepared
-    from imagekit.publish import Terms
     from imagekit.receipt import Receipt
-    from imagekit.recipe import Image
-
-
-_BUNDLE = ".manifest.xml"
 
 
 class Clash(StrEnum):
@@ -158,7 +147,7 @@ def publish(
             keep=keep_on_failure,
             quiet=quiet,
         )
-        found = [one for path in paths for one in stack.enter_context(_artifacts(path, target, sets, chosen))]
+        found = [one for path in paths for one in stack.enter_context(artifacts(path, target, sets, chosen))]
         wish.check(found)
         try:
             for made, image in found:
@@ -168,81 +157,6 @@ def publish(
                 report(receipts, as_json=as_json, copy=receipt)
             raise
     report(receipts, as_json=as_json, copy=receipt)
-
-
-class Wish:
-    """What the command line asks of every publication."""
-
-    def __init__(
-        self,
-        chosen: Mapping[str, object],
-        *,
-        account: Mapping[str, str],
-        require_proof: bool = False,
-        keep: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        self.chosen = chosen
-        self.account = account
-        self.require_proof = require_proof
-        self.keep = keep
-        self.quiet = quiet
-
-    def check(self, found: "Sequence[tuple[Path, Image | None]]") -> None:
-        """Check all settings before anything is sent; UsageError for an option that is for none of the targets."""
-        from imagekit.artifact import Sidecar  # noqa: PLC0415
-
-        sidecars = [(Sidecar.read(path) if path.is_file() else None, image) for path, image in found]
-        targets = [(one.target if one else "ami", image) for one, image in sidecars]
-        for target, image in targets:
-            settings_of(target, image, self.chosen)
-        for key in self.chosen:
-            if not any(_knows(target, key) for target, _ in targets):
-                raise UsageError(f"{_flag(key)} is not for the target {', '.join({one for one, _ in targets})}")
-
-
-def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]":
-    """Publish one artifact, as the command line and its recipe want it."""
-    from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
-    from imagekit.publish import Order, Terms, proven, publisher  # noqa: PLC0415
-
-    terms = Terms(
-        state=state_dir() / "rehearsals" if wish.account else state_dir(),
-        note=(lambda _: None) if wish.quiet else tell,
-        environment=os.environ,
-        account=wish.account,
-        keep=wish.keep,
-    )
-    sidecar = Sidecar.read(path) if path.is_file() else None
-    if sidecar is None and path.name.endswith(_BUNDLE):
-        return _publish_bundle(path, wish, terms)
-    if sidecar is None:
-        raise UsageError(
-            f"{path} is not there, or has no sidecar beside it",
-            hint="`imagekit build --target ebs` makes both; publish takes the artifact, a recipe or a kernel",
-        )
-    run = publisher(sidecar.target)
-    proof = proven(path, sidecar, state_dir(), required=wish.require_proof)
-    order = Order(
-        path=path,
-        sidecar=sidecar,
-        settings=settings_of(sidecar.target, image, wish.chosen),
-        terms=terms,
-        proof=proof.key if proof else "",
-        image=image,
-    )
-    return aside(lambda ask: run(replace(order, terms=replace(terms, ask=ask))), terms.stop)
-
-
-def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":
-    from imagekit.publish.aws.bundle import publish_manifest  # noqa: PLC0415
-    from imagekit.recipe import PublishAmi  # noqa: PLC0415
-
-    if wish.require_proof:
-        raise UsageError("a bundle has no proof", hint="`imagekit unbundle` gives back its image")
-    settings = settings_of("ami", None, wish.chosen)
-    assert isinstance(settings, PublishAmi)  # noqa: S101 -- its table is that
-    return aside(lambda _: publish_manifest(path, settings, terms), terms.stop)
 
 
 def report(receipts: "list[Receipt]", *, as_json: bool, copy: Path | None = None) -> None:
@@ -273,94 +187,3 @@ def rehearsed(*, quiet: bool) -> Iterator[Mapping[str, str]]:
             if not quiet:
                 for line in calls(Path(folder)):
                     tell(line)
-
-
-def settings_of(target: str, image: "Image | None", chosen: Mapping[str, object]) -> "BaseModel":
-    """Return the recipe's table for a target, with what the command line has on top."""
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from imagekit.recipe import Publish  # noqa: PLC0415
-
-    base = getattr(image.publish if image else Publish(), target)
-    known = {key: value for key, value in chosen.items() if _knows(target, key)}
-    try:
-        return type(base).model_validate({**base.model_dump(), **known})  # type: ignore[no-any-return]
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{_flag(str(first['loc'][0]))} {first['input']!r}: {first['msg']}") from None
-
-
-def _knows(target: str, key: str) -> bool:
-    from imagekit.recipe import Publish  # noqa: PLC0415
-
-    return key in type(getattr(Publish(), target)).model_fields
-
-
-def _flag(key: str) -> str:
-    """Return the option for a key of a recipe's table."""
-    return f"--{ {'regions': 'region', 'fingerprints': 'fingerprint'}.get(key, key).replace('_', '-') }"
-
-
-@contextmanager
-def _artifacts(
-    path: Path, targets: list[str] | None, sets: list[str] | None, chosen: Mapping[str, object]
-) -> "Iterator[list[tuple[Path, Image | None]]]":
-    """Lend the artifact of a path; of a recipe or a kernel, what it is built into for the time being."""
-    from imagekit.artifact import sidecar_path  # noqa: PLC0415
-
-    if sidecar_path(path).exists() or not _is_input(path):
-        if sets:
-            raise UsageError("--set is for recipes and kernels, and an artifact is built already")
-        yield [(path, None)]
-        return
-    from imagekit.store import Store  # noqa: PLC0415
-
-    with Store(cache_dir()).workplaces.new() as folder:
-        artifacts, prepared = _build(path, targets, sets, folder)
-        yield [
-            (artifact.path, prepared.images[artifact.image])
-            for artifact in artifacts
-            if targets or is_published(artifact.target, prepared.images[artifact.image], chosen)
-        ]
-
-
-def _build(
-    path: Path, targets: list[str] | None, sets: list[str] | None, folder: Path
-) -> "tuple[list[Artifact], Prepared]":
-    from imagekit.build import Runner  # noqa: PLC0415
-    from imagekit.build import build as run  # noqa: PLC0415
-    from imagekit.events import silent  # noqa: PLC0415
-    from imagekit.prepare import prepare  # noqa: PLC0415
-    from imagekit.store import Store  # noqa: PLC0415
-
-    store = Store(cache_dir())
-    kernel = path.suffix != ".toml"
-    wanted = asked.request([path], targets or (["ebs"] if kernel else None), f"{folder}/", sets)
-    with store.in_use():
-        runner = Runner(store, silent)
-        prepared = prepare(wanted, runner, os.environ)
-        artifacts = run(prepared.plan, store, silent, jobs=os.cpu_count() or 1, runner=runner)
-    for skipped in prepared.skipped:
-        tell(f"{skipped.image}: not for {skipped.target}: {skipped.refusal.reason}")
-    return artifacts, prepared
-
-
-def is_published(target: str, image: "Image", chosen: Mapping[str, object] = MappingProxyType({})) -> bool:
-    """Tell whether a target's artifacts are uploaded: it has an uploader, and a host if it takes one."""
-    from imagekit.targets import load  # noqa: PLC0415
-
-    table = getattr(image.publish, target, None)
-    placed = getattr(table, "host", True) is not None or "host" in chosen
-    return placed and bool(getattr(load(target), "PUBLISHER", ""))
-
-
-def _is_input(path: Path) -> bool:
-    """Tell whether a file is a recipe or a kernel, to be built first."""
-    from imagekit.kernel import Kind, read_kernel  # noqa: PLC0415
-
-    if path.suffix == ".toml":
-        return True
-    try:
-        return read_kernel(path).kind is not Kind.NONE
-    except (ImagekitError, OSError):
-        return False
