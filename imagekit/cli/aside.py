@@ -7,11 +7,10 @@ know, and takes the signals.
 
 import sys
 from collections.abc import Callable
+from getpass import getpass
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
-
-import typer
 
 from imagekit.errors import InterruptedByUser
 
@@ -58,9 +57,12 @@ def ask_user(question: str, *, secret: bool = False) -> str | None:
     """Ask the user, if one is there; the prompt is no result, so it goes to stderr."""
     if not sys.stdin.isatty():
         return None
-    suffix = " " if question.endswith("]") else ": "
-    answer: str = typer.prompt(question, hide_input=secret, err=True, prompt_suffix=suffix)
-    return answer
+    prompt = question + (" " if question.endswith("]") else ": ")
+    if secret:
+        return getpass(prompt)
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().rstrip("\n") or None
 
 
 class _Questions:

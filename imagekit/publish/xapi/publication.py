@@ -24,7 +24,7 @@ from imagekit.publish.xapi.entry import Entry
 from imagekit.publish.xapi.exporting import Reader
 from imagekit.publish.xapi.goods import Goods, goods
 from imagekit.publish.xapi.importing import Sender
-from imagekit.publish.xapi.session import Session
+from imagekit.publish.xapi.session import ANSWER, Session
 from imagekit.publish.xapi.trust import Trust
 from imagekit.publish.xapi.undo import KNOWN, TARGET, undo
 from imagekit.receipt import DESTROYED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
@@ -50,8 +50,9 @@ def publish(order: Order) -> list[Receipt]:
 def logged_in(order: Order, settings: PublishXcp, host: str) -> Iterator[Session]:
     """Lend a session with the master of a host's pool."""
     terms = order.terms
-    given = credentials(settings.user, settings.credentials, terms.environment, host, terms.ask)
     trust = Trust(settings.fingerprints, settings.ca, terms.state / KNOWN, terms.ask)
+    trust.connection(address_of(host), ANSWER)  # asks who that is, before a password is typed
+    given = credentials(settings.user, settings.credentials, terms.environment, host, terms.ask)
     session = Session(address_of(host), trust, given)
     try:
         yield session
