@@ -12,7 +12,8 @@ from typing import cast
 from imagekit.errors import UnsuitedError
 from imagekit.formats import vhd, xva
 from imagekit.formats.xapi import Appliance, Interface, Kind
-from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.guests import guest_of, refusal_of, way_of
+from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
 from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step
@@ -22,16 +23,7 @@ EXTENSION = ".vhd"
 PUBLISHER = "imagekit.publish.xapi.publication:publish"
 KEEPER = "imagekit.publish.xapi.undo:Keeper"
 
-DOM0 = "/var/lib/xcp/guest"
-"""Where xapi lets a VM take a kernel from; before 2024 it was /boot/guest."""
-
 _UNIT = vhd.BLOCK
-_WAYS = {
-    ("pv", "pygrub"): Way.PYGRUB_PV,
-    ("pv", "direct"): Way.PV_DIRECT,
-    ("pvh", "pygrub"): Way.PVH_PYGRUB,
-    ("pvh", "direct"): Way.PVH,
-}
 
 
 def extension(image: Image) -> str:
@@ -41,8 +33,7 @@ def extension(image: Image) -> str:
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why neither of the guest types that the image allows boots this kernel."""
-    found = [why_not(facts, _WAYS[guest, image.xcp.loader]) for guest in _guests(image)]
-    return None if None in found else next(one for one in found if one is not None)
+    return refusal_of(facts, image, image.xcp.loader)
 
 
 def plan(job: Job) -> Output:
@@ -50,10 +41,10 @@ def plan(job: Job) -> Output:
     image = job.image
     _check(image)
     loader = image.xcp.loader
-    guest = next(guest for guest in _guests(image) if why_not(job.facts, _WAYS[guest, loader]) is None)
+    guest = guest_of(job.facts, image, loader)
     disk = disk_step(job, root_step(job, guest), unit=_UNIT)
     machine = machine_options(image, job.name)
-    boot: dict[str, Json] = {"guest": guest, "way": _WAYS[guest, loader].value, "machine": machine}
+    boot: dict[str, Json] = {"guest": guest, "way": way_of(guest, loader).value, "machine": machine}
     companions = {".xen": copy_step("kernel-file", job.kernel)} if loader == "direct" else {}
     if image.xcp.format == "raw":
         return output(job, "xcp", disk, companions, boot)
@@ -121,10 +112,6 @@ def write_xva(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json
             pieces = archive.packed(read_at, cast("xva.Packing", packing))
         for piece in pieces:
             file.write(piece)
-
-
-def _guests(image: Image) -> tuple[Guest, ...]:
-    return ("pv", "pvh") if image.boot == "auto" else (image.boot,)
 
 
 def _check(image: Image) -> None:

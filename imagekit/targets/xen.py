@@ -7,7 +7,8 @@ from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
-from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.guests import guest_of, refusal_of, way_of
+from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import MIB, Image
 from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, text_step
@@ -18,24 +19,17 @@ PUBLISHER = "imagekit.publish.ssh.xen:publish"
 KEEPER = "imagekit.publish.ssh.keeper:Keeper"
 
 _IMAGES = PurePosixPath("/var/lib/xen/images")
-_WAYS = {
-    ("pv", "pygrub"): Way.PYGRUB_PV,
-    ("pv", "direct"): Way.PV_DIRECT,
-    ("pvh", "pygrub"): Way.PVH_PYGRUB,
-    ("pvh", "direct"): Way.PVH,
-}
 
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why neither of the guest types that the image allows boots this kernel."""
-    refusals = [why_not(facts, _WAYS[guest, image.xen.loader]) for guest in _guests(image)]
-    return None if None in refusals else _telling(facts, [item for item in refusals if item is not None])
+    return refusal_of(facts, image, image.xen.loader)
 
 
 def plan(job: Job) -> Output:
     """Plan the raw image, OUT.cfg, OUT.xm.cfg (PV, where xm can say it), OUT.xml; OUT.xen for `direct`."""
     image = job.image
-    guest = next(guest for guest in _guests(image) if why_not(job.facts, _WAYS[guest, image.xen.loader]) is None)
+    guest = guest_of(job.facts, image, image.xen.loader)
     domain = _domain(job, guest)
     companions: dict[str, Step] = {
         ".cfg": text_step("xl.cfg", xl_cfg(domain)),
@@ -48,18 +42,8 @@ def plan(job: Job) -> Output:
     if image.xen.loader == "direct":
         companions[".xen"] = copy_step("kernel-file", job.kernel)
     disk = disk_step(job, root_step(job, guest))
-    boot = {"guest": guest, "way": _WAYS[guest, image.xen.loader].value, "path": domain.disks[0].path}
+    boot = {"guest": guest, "way": way_of(guest, image.xen.loader).value, "path": domain.disks[0].path}
     return output(job, "xen", disk, companions, boot)
-
-
-def _guests(image: Image) -> tuple[Guest, ...]:
-    return ("pv", "pvh") if image.boot == "auto" else (image.boot,)
-
-
-def _telling(facts: KernelFacts, refusals: list[Refusal]) -> Refusal:
-    """Of two refusals, that of the kind which the kernel has an entry for."""
-    telling = (item for item in refusals if facts.kind in {"none", "both"} or facts.kind.value in item.way.value)
-    return next(telling, refusals[0])
 
 
 def _domain(job: Job, guest: Guest) -> Domain:

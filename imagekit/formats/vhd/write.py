@@ -23,7 +23,7 @@ ReadAt = Callable[[int, int], bytes]
 STRIDE = 4104 * SECTOR
 """Bytes from one block's bitmap to the next's: bitmap, data, and 7 sectors so that data begin on 4 KiB."""
 
-_NAMESPACE = UUID("4698c33a-fe1e-5562-b10a-2bbd2d8d868c")  # ours: a VHD's UUID is made in it (decision 11)
+_NAMESPACE = UUID("4698c33a-fe1e-5562-b10a-2bbd2d8d868c")  # ours: a VHD's UUID is made in it (decision 12)
 _FULL = b"\xff" * SECTOR
 _ALIGNED = 8  # sectors
 _NONE = 0xFFFFFFFF

@@ -18,7 +18,7 @@ _SUFFIXES = 100
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is registered. `key` tells our own images by their tag; `exact` is the name the user asked for."""
+    """What is registered. `key` tells our own images by their tag."""
 
     key: str
     name: str

@@ -14,7 +14,6 @@ from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, finish, is_own, 
 # What hosts before 7 (2016) do not know of a VIF; they fill it in.
 _NEWER_VIF = ("locking_mode", "ipv4_allowed", "ipv6_allowed", "currently_attached")
 _NEWER_VBD = ("currently_attached",)
-_PVH_SINCE = (24,)  # xapi's own version, by its year
 _PAUSE = 0.25
 
 

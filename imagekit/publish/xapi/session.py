@@ -59,7 +59,7 @@ _HINTS = {
     "SR_FULL": "--sr names another storage repository",
     "SR_BACKEND_FAILURE_44": "--sr names another storage repository",
     "VM_HVM_REQUIRED": "the host's processor has no virtualisation, or it is off",
-    "BOOTLOADER_FAILED": "`imagekit verify` runs the same pygrub on the image",
+    "BOOTLOADER_FAILED": "`imagekit verify` runs pygrub on the image, as xapi does",
 }
 
 

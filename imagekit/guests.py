@@ -1,0 +1,41 @@
+"""The guest types that a host of one's own starts, by pygrub or by a kernel file: which of them boots a kernel."""
+
+from typing import Literal
+
+from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.recipe import Image
+from imagekit.stages import Guest
+
+Loader = Literal["pygrub", "direct"]
+"""What reads the kernel: pygrub, from the disk, or the toolstack, from a file in dom0."""
+
+_WAYS: dict[tuple[Guest, Loader], Way] = {
+    ("pv", "pygrub"): Way.PYGRUB_PV,
+    ("pv", "direct"): Way.PV_DIRECT,
+    ("pvh", "pygrub"): Way.PVH_PYGRUB,
+    ("pvh", "direct"): Way.PVH,
+}
+
+
+def way_of(guest: Guest, loader: Loader) -> Way:
+    """Return how such a guest boots."""
+    return _WAYS[guest, loader]
+
+
+def guest_of(facts: KernelFacts, image: Image, loader: Loader) -> Guest:
+    """Return the first guest type that the image allows and that boots the kernel, which was not refused."""
+    return next(guest for guest in _allowed(image) if why_not(facts, _WAYS[guest, loader]) is None)
+
+
+def refusal_of(facts: KernelFacts, image: Image, loader: Loader) -> Refusal | None:
+    """Tell why no guest type that the image allows boots this kernel: of that type which it has an entry for."""
+    refusals = [why_not(facts, _WAYS[guest, loader]) for guest in _allowed(image)]
+    found = [one for one in refusals if one is not None]
+    if len(found) < len(refusals):
+        return None
+    telling = (one for one in found if facts.kind in {"none", "both"} or facts.kind.value in one.way.value)
+    return next(telling, found[0])
+
+
+def _allowed(image: Image) -> tuple[Guest, ...]:
+    return ("pv", "pvh") if image.boot == "auto" else (image.boot,)
