@@ -17,14 +17,15 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, cast
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from imagekit.errors import UsageError
+from imagekit.errors import TryAgainError, UsageError
 from imagekit.plan import Json
 
 SCHEMA = "imagekit.receipt/1"
 PENDING, PUBLISHED, FAILED, DESTROYED = "pending", "published", "failed", "destroyed"
 _ID = 16
+_PATIENCE = 30 * 60  # seconds that another process may take
 
 
 @dataclass
@@ -104,11 +105,21 @@ class Ledger:
 
     @contextmanager
     def entry(self, fresh: Receipt) -> Iterator[Receipt]:
-        """Lend a receipt, the known one of its id or else `fresh`, to one process at a time."""
+        """Lend a receipt, the known one of its id or else `fresh`, to one process at a time.
+
+        TryAgainError when another one has it for too long.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(self.folder / f".{fresh.id}.lock"):
-            known = self.find(fresh.id)
-            yield known or fresh
+        lock = FileLock(self.folder / f".{fresh.id}.lock", timeout=_PATIENCE)
+        try:
+            held = lock.acquire()
+        except Timeout:
+            raise TryAgainError(
+                f"another process publishes {fresh.image} to {fresh.region}, or takes it back",
+                details=f"it has had the receipt {fresh.id} for {_PATIENCE // 60} minutes",
+            ) from None
+        with held:
+            yield self.find(fresh.id) or fresh
 
     def write(self, receipt: Receipt) -> None:
         """Keep a receipt as it is now; whole or not at all, and safe from a power cut."""

@@ -128,6 +128,8 @@ vm = true
 start = true
 replace = true
 watch = 9
+check = true
+patience = 60
 ssh = "root@pool.example"
 guest_folder = "/boot/guest"
 """
@@ -241,6 +243,8 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "start": True,
                 "replace": True,
                 "watch": 9,
+                "check": True,
+                "patience": 60,
                 "ssh": "root@pool.example",
                 "guest_folder": "/boot/guest",
             },

@@ -25,6 +25,7 @@ STRIDE = 4104 * SECTOR
 
 _NAMESPACE = UUID("4698c33a-fe1e-5562-b10a-2bbd2d8d868c")  # ours: a VHD's UUID is made in it (decision 12)
 _FULL = b"\xff" * SECTOR
+_PIECE = 256 << 10  # stays in the processor's cache between reading and encrypting
 _ALIGNED = 8  # sectors
 _NONE = 0xFFFFFFFF
 _BATMAP_CHECKSUM = 24
@@ -100,7 +101,8 @@ class Layout:
         gap = bytes(STRIDE - SECTOR - BLOCK)
         for number, index in enumerate(self.blocks):
             yield (gap if number else b"") + _FULL
-            yield read_at(index * BLOCK, BLOCK).ljust(BLOCK, b"\0")
+            for at in range(index * BLOCK, (index + 1) * BLOCK, _PIECE):
+                yield read_at(at, _PIECE).ljust(_PIECE, b"\0")
         yield self.footer
 
     @property

@@ -21,6 +21,7 @@ _GAP = 4  # empty blocks that are sent rather than making a run of their own
 _LONGEST = 16  # blocks of a run: 8 MiB
 _PIECE = 28672  # of a write: with its header one packet of SSH
 _SPARE = 64 << 20  # bytes that a host's disk keeps beside the image
+_ROUND = 16384  # runs whose sums are asked for at once: 1 MiB of answer
 _SUMS = """
 f=$1
 h() { dd if="$f" bs=524288 skip="$1" count="$2" 2>/dev/null | sha256sum; }
@@ -166,9 +167,13 @@ def _sum(source: int, run: Run) -> str:
 
 
 def _differing(host: Host, target: str, sums: Mapping[Run, str]) -> list[Run]:
-    """Return the runs that the host has other sums of."""
-    if not sums:
-        return []
+    """Return the runs that the host has other sums of, asked for in rounds: an answer is of bounded length."""
+    order = list(sums)
+    rounds = [order[at : at + _ROUND] for at in range(0, len(order), _ROUND)]
+    return [run for some in rounds for run in _differ(host, target, {one: sums[one] for one in some})]
+
+
+def _differ(host: Host, target: str, sums: Mapping[Run, str]) -> list[Run]:
     words = "\n".join(f"h {run.first} {run.count}" for run in sums)
     said = host.checked(f"reading {target} back", _SUMS + words, target).splitlines()
     theirs = [line.split(maxsplit=1)[0] for line in said if line.strip()]

@@ -135,6 +135,13 @@ class _Publication:
         options = self._options or _machine_options(self._order)
         if not self._direct:
             return appliance(options, self._kind)
+        hosts = len(self._session.call("host.get_all"))
+        if hosts > 1:
+            raise UsageError(
+                "a kernel file lies in one host's dom0, and another may start the VM",
+                details=f"the pool has {hosts} hosts",
+                hint='xcp.loader = "pygrub" takes the kernel from the disk',
+            )
         boot = self._order.sidecar.boot
         folder = dom0.find(self._ssh, self._order.terms.environment, self._settings.guest_folder)
         kernel = dom0.path_of(folder, self._order.sidecar.image, self._order.sidecar.digest)
