@@ -347,6 +347,31 @@ def test_verified_and_not_what_it_says(cli: Cli, build: Build) -> None:
     assert "is not the file that its sidecar describes" in said.err
 
 
+@pytest.mark.parametrize("layout", ["plain", "mbr", "gpt"])
+def test_pygrub_in_dom0_finds_the_kernel(
+    cli: Cli, opened: Opened, build: Build, hello: Path, tmp_path: Path, layout: str
+) -> None:
+    taken: list[bytes] = []
+
+    def pygrub(disk: Path, bootloader: str, arguments: str) -> str:
+        """Run it as xapi's xenopsd does when a VM starts; only where its files go is ours."""
+        assert (bootloader, arguments) == ("pygrub", "")
+        out = tmp_path / "pygrub"
+        out.mkdir()
+        done = run("pygrub", "--output-format=simple", "-q", f"--output-directory={out}", disk, ok=range(256))
+        if done.status:
+            return done.complaint()
+        kernel, args = (line.partition(" ")[2] for line in done.stdout.decode().splitlines()[:2])
+        taken.extend([Path(kernel).read_bytes(), args.strip().encode()])
+        return ""
+
+    pool, options = opened(bootloader=pygrub)
+    said = cli("publish", build(f"disk.layout={layout}", "cmdline=x=1"), *options, *START)
+    assert said.code == 0, said.err
+    assert taken == [hello.read_bytes(), b"x=1"]
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
 @pytest.mark.xdist_group("lab")
 def test_what_was_uploaded_boots(cli: Cli, opened: Opened, build: Build, prove: Cli) -> None:
     pool, options = opened()
