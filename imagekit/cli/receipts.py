@@ -10,7 +10,7 @@ import typer
 
 from imagekit.cli.aside import aside, ask_user
 from imagekit.cli.console import AsJson, Verbose, say, state_dir, tell
-from imagekit.errors import ImagekitError, UsageError
+from imagekit.errors import ImagekitError, InterruptedByUser, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,12 +77,19 @@ def destroy(
 
     ledger = _ledger()
     chosen = [ledger.named(name) for name in names]
-    removed = []
+    removed, failed = [], []
     for known in chosen:
-        with ledger.entry(known) as receipt:
-            gone = _taken_back(receipt, ledger)
-            receipt.state, receipt.ended = DESTROYED, now()
-            ledger.write(receipt)
+        try:
+            with ledger.entry(known) as receipt:
+                gone = _taken_back(receipt, ledger)
+                receipt.state, receipt.ended = DESTROYED, now()
+                ledger.write(receipt)
+        except InterruptedByUser:
+            raise
+        except ImagekitError as error:  # the others may go
+            failed.append(error)
+            tell(f"{known.id}: {error.brief}")
+            continue
         left = [one for one in receipt.resources if not one.gone]
         tell(f"{receipt.id}: {'removed ' + told_of(gone) if gone else 'nothing was left to remove'}")
         if left:
@@ -93,6 +100,8 @@ def destroy(
     else:
         for one in removed:
             say(one.id)
+    if failed:
+        raise failed[0]
 
 
 @app.command("sweep")
@@ -149,6 +158,8 @@ class _Sweep:
                 places = keeper.places(self._named, self._ledger)
                 looked += places
                 found += [(keeper, one) for one in self._orphans(keeper, places)]
+            except InterruptedByUser:
+                raise
             except ImagekitError as error:
                 self.failed.append(error)
         if not looked and not self.failed:
@@ -168,6 +179,8 @@ class _Sweep:
         for keeper, one in found:
             try:
                 self._remove(keeper, one)
+            except InterruptedByUser:
+                raise
             except ImagekitError as error:
                 self.failed.append(error)
                 continue

@@ -219,6 +219,8 @@ class _Publication:
             if known.target == TARGET and known.region == self._named and uuid in held:
                 try:
                     self._take_away(host, known)
+                except InterruptedByUser:
+                    raise
                 except (ImagekitError, OSError, paramiko.SSHException) as error:
                     self._tell(f"warning: the domain that was replaced has left something: {error}")
         receipt.details.pop(REPLACED, None)

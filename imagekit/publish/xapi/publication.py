@@ -252,6 +252,8 @@ class _Publication:
             try:
                 self._take_away(record)
                 self._tell(f"{words} is gone, and its disk")
+            except InterruptedByUser:
+                raise
             except ImagekitError as error:
                 self._tell(f"warning: {words} could not be taken away: {error}")
 

@@ -475,3 +475,14 @@ def test_sweep_by_receipt_and_by_the_credentials_file(
     assert said.code == 0, said.err
     assert cli("receipts", "destroy", said.out.strip()).code == 0
     clean(pool)
+
+
+def test_one_that_cannot_be_taken_back_does_not_keep_the_others(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    results = [cli("publish", build(f"cmdline={word}"), *options).out.strip() for word in ("one", "two")]
+    pool.fault("VDI.destroy 1 SR_BACKEND_FAILURE:x")
+    said = cli("receipts", "destroy", *results)
+    assert (said.code, said.out) == (5, f"{results[1]}\n"), said.err
+    clean(pool, VDI=1)
+    assert cli("receipts", "destroy", results[0]).code == 0
+    clean(pool)
