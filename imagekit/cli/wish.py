@@ -13,6 +13,7 @@ from imagekit.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from imagekit.artifact import Sidecar
     from imagekit.publish import Terms
     from imagekit.receipt import Receipt
     from imagekit.recipe import Image
@@ -40,9 +41,7 @@ class Wish:
 
     def check(self, found: "Sequence[tuple[Path, Image | None]]") -> None:
         """Check all settings before anything is sent; UsageError for an option that is for none of the targets."""
-        from imagekit.artifact import Sidecar  # noqa: PLC0415
-
-        sidecars = [(Sidecar.read(path) if path.is_file() else None, image) for path, image in found]
+        sidecars = [(_sidecar(path), image) for path, image in found]
         targets = [(one.target if one else "ami", image) for one, image in sidecars]
         for target, image in targets:
             settings_of(target, image, self.chosen)
@@ -51,9 +50,21 @@ class Wish:
                 raise UsageError(f"{_flag(key)} is not for the target {', '.join({one for one, _ in targets})}")
 
 
+def _sidecar(path: Path) -> "Sidecar | None":
+    """Return the sidecar of an artifact, None for a bundle that others made; UsageError for anything else."""
+    from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
+
+    found = Sidecar.read(path) if path.is_file() else None
+    if found is None and not path.name.endswith(_BUNDLE):
+        raise UsageError(
+            f"{path} is not there, or has no sidecar beside it",
+            hint="`imagekit build --target ebs` makes both; publish takes the artifact, a recipe or a kernel",
+        )
+    return found
+
+
 def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]":
     """Publish one artifact, as the command line and its recipe want it."""
-    from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
     from imagekit.publish import Order, Terms, proven, publisher  # noqa: PLC0415
 
     terms = Terms(
@@ -63,14 +74,9 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         account=wish.account,
         keep=wish.keep,
     )
-    sidecar = Sidecar.read(path) if path.is_file() else None
-    if sidecar is None and path.name.endswith(_BUNDLE):
-        return _publish_bundle(path, wish, terms)
+    sidecar = _sidecar(path)
     if sidecar is None:
-        raise UsageError(
-            f"{path} is not there, or has no sidecar beside it",
-            hint="`imagekit build --target ebs` makes both; publish takes the artifact, a recipe or a kernel",
-        )
+        return _publish_bundle(path, wish, terms)
     run = publisher(sidecar.target)
     proof = proven(path, sidecar, state_dir(), required=wish.require_proof)
     order = Order(
