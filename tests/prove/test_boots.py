@@ -159,4 +159,4 @@ def test_a_damaged_machine_is_noticed_and_made_again(
     assert hashlib.sha256(saved.read_bytes()).hexdigest() == record["sha256"]
     said.clear()
     assert prove(image, text=HELLO).booted
-    assert said == []
+    assert not any(line.startswith("the saved machine is of no use") for line in said)
