@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
 
-from imagekit.errors import ImagekitError, InterruptedByUser, UsageError, VerificationError
+from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
 from imagekit.formats.xapi import DIGEST, Appliance, Kind, Value
 from imagekit.kernel import Way
 from imagekit.publish import Order
@@ -247,7 +247,12 @@ class _Publication:
 
     def _retire(self, name: str, but: str) -> None:
         """Take away the VMs of this name that imagekit made before; what cannot go is told, and stays."""
-        for record in machine.earlier(self._session, name, but):
+        try:
+            earlier = machine.earlier(self._session, name, but)
+        except PublishError as error:
+            self._tell(f"warning: earlier VMs of the name {name} could not be looked for: {error}")
+            return
+        for record in earlier:
             words = f"VM {record['uuid']}, an earlier {name},"
             try:
                 self._take_away(record)
