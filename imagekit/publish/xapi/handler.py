@@ -94,7 +94,11 @@ def _ask(connection: Connection, request: Request, path: str) -> HTTPResponse:
             connection.putheader("Content-Length", str(request.length))
         connection.endheaders()
         answer = HTTPResponse(connection.sock, method=request.method)
-        answer.begin()
+        try:
+            answer.begin()
+        except (OSError, HTTPException):
+            answer.close()  # its file keeps the socket open
+            raise
     except (OSError, HTTPException) as error:
         raise LostError(
             "the host does not answer the import", details=str(error) or type(error).__name__
