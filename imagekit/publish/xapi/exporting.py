@@ -32,9 +32,8 @@ class Reader:
         with self.tasks.one() as task:
             given = {"session_id": self.session.handle, "task_id": task, "vdi": vdi, "format": "raw"}
             request = handler.Request("GET", "/export_raw_vdi", given)
-            connection, answer = handler.opened(self.session, request, self.silence)
-            with closing(connection):
-                self._compare(_pieces(answer, size), blocks)
+            with closing(handler.opened(self.session, request, self.silence)) as exchange:
+                self._compare(_pieces(exchange.answer, size), blocks)
 
     def _compare(self, pieces: Iterator[bytes], blocks: BlockMap) -> None:
         expected = dict(blocks.blocks)

@@ -5,7 +5,7 @@ xapi-project/xen-api, ocaml/xapi/import_raw_vdi.ml and export_raw_vdi.ml: anothe
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from urllib.parse import urlencode, urlsplit
@@ -28,20 +28,28 @@ class Request:
     length: int | None = None
 
 
-def opened(session: Session, request: Request, silence: float) -> tuple[Connection, HTTPResponse]:
-    """Return the connection on which a host has said 200, and that answer; LostError when none does."""
+@dataclass(frozen=True)
+class Exchange:
+    """A request whose answer has begun; closing it closes the answer, too, which would keep the socket open."""
+
+    connection: Connection
+    answer: HTTPResponse
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.answer.close()
+        self.connection.close()
+
+
+def opened(session: Session, request: Request, silence: float) -> Exchange:
+    """Return the exchange in which a host has said 200; LostError when none does."""
     path, address = f"{request.path}?{urlencode(request.given)}", session.address
     for _ in range(_REDIRECTS):
-        connection = session.connection(address, silence)
-        try:
-            answer = _ask(connection, request, path)
-            if answer.status == 200:  # noqa: PLR2004 -- OK
-                return connection, answer
-            address, path = _elsewhere(answer, address)
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
+        exchange = _ask(session.connection(address, silence), request, path)
+        if exchange.answer.status == 200:  # noqa: PLR2004 -- OK
+            return exchange
+        with closing(exchange):
+            address, path = _elsewhere(exchange.answer, address)
     raise PublishError("the pool's hosts send the disk round in a circle", details=address.authority)
 
 
@@ -85,22 +93,22 @@ def _elsewhere(answer: HTTPResponse, address: Address) -> tuple[Address, str]:
     return Address(found.hostname, found.port or address.port), f"{found.path}?{found.query}"
 
 
-def _ask(connection: Connection, request: Request, path: str) -> HTTPResponse:
-    """Send the head, and return the answer's, which comes before the body is read."""
-    try:
-        connection.connect()
-        connection.putrequest(request.method, path, skip_accept_encoding=True)
-        if request.length is not None:
-            connection.putheader("Content-Length", str(request.length))
-        connection.endheaders()
-        answer = HTTPResponse(connection.sock, method=request.method)
+def _ask(connection: Connection, request: Request, path: str) -> Exchange:
+    """Send the head, and return with the answer's, which comes before the body is read."""
+    with ExitStack() as broken:
+        broken.callback(connection.close)
         try:
+            connection.connect()
+            connection.putrequest(request.method, path, skip_accept_encoding=True)
+            if request.length is not None:
+                connection.putheader("Content-Length", str(request.length))
+            connection.endheaders()
+            answer = HTTPResponse(connection.sock, method=request.method)
+            broken.callback(answer.close)
             answer.begin()
-        except (OSError, HTTPException):
-            answer.close()  # its file keeps the socket open
-            raise
-    except (OSError, HTTPException) as error:
-        raise LostError(
-            "the host does not answer the import", details=str(error) or type(error).__name__
-        ) from error
-    return answer
+        except (OSError, HTTPException) as error:
+            raise LostError(
+                "the host does not answer the import", details=str(error) or type(error).__name__
+            ) from error
+        broken.pop_all()
+        return Exchange(connection, answer)

@@ -42,15 +42,15 @@ class Sender:
 
     def send(self, vdi: str, upload: Upload) -> None:
         """Fill a VDI; RefusedError for what its task says, LostError when the connection broke."""
-        with self.tasks.one() as task, closing(self._opened(vdi, task, upload)) as connection:
-            self._await(task, self._stream(connection, upload))
+        with self.tasks.one() as task, closing(self._opened(vdi, task, upload)) as exchange:
+            self._await(task, self._stream(exchange.connection, upload))
 
-    def _opened(self, vdi: str, task: str, upload: Upload) -> Connection:
-        """Return the connection on which the host waits for the body."""
+    def _opened(self, vdi: str, task: str, upload: Upload) -> handler.Exchange:
+        """Return the exchange in which the host waits for the body."""
         given = {"session_id": self.session.handle, "task_id": task, "vdi": vdi, "format": upload.form}
         request = handler.Request("PUT", "/import_raw_vdi", given, upload.length)
         try:
-            return handler.opened(self.session, request, self.silence)[0]
+            return handler.opened(self.session, request, self.silence)
         except LostError:
             self._raise_failure(task)
             raise
