@@ -1,4 +1,4 @@
-"""The raw disk in a file that wraps one, by what the file begins with: a VHD, an XVA, an AMI bundle's manifest."""
+"""The raw disk in a file that wraps one, known by how it begins: VHD, XVA, .tgz of a VHD, AMI bundle."""
 
 import errno
 import os
@@ -33,6 +33,7 @@ class Form(StrEnum):
     RAW = "raw"
     VHD = "vhd"
     XVA = "xva"
+    OVF = "ovf"
     BUNDLE = "ami"
 
 
@@ -49,12 +50,21 @@ def form_of(path: Path) -> Form:
         return Form.RAW
     if b"conectix" in {head[:8], tail[:8]}:
         return Form.VHD
-    if _unpacked(head).startswith(b"ova.xml\0"):
+    return _tar_of(head) or _text_of(head)
+
+
+def _tar_of(head: bytes) -> Form | None:
+    """Tell the form of a tar by its first member's name."""
+    first = _unpacked(head)
+    if first.startswith(b"ova.xml\0"):
         return Form.XVA
+    return Form.OVF if first is not head and first.startswith(b"0.vhd\0") else None
+
+
+def _text_of(head: bytes) -> Form:
     text = head[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text.startswith((b"<?xml", b"<manifest")) and b"<manifest" in text:
-        return Form.BUNDLE
-    return Form.RAW
+    is_manifest = text.startswith((b"<?xml", b"<manifest")) and b"<manifest" in text
+    return Form.BUNDLE if is_manifest else Form.RAW
 
 
 def _unpacked(head: bytes) -> bytes:
@@ -93,6 +103,8 @@ def take_out(path: Path, form: Form, target: int, private_key: Path | None = Non
         _from_bundle(path, target, private_key)
     elif form is Form.VHD:
         _from_vhd(path, target)
+    elif form is Form.OVF:
+        _from_ovf(path, target)
     else:
         _from_xva(path, target)
 
@@ -156,6 +168,25 @@ def _check_parent(child: "Vhd", parent: "Vhd", path: Path) -> None:
             f"{path} is not the parent of the VHD beside it",
             details=f"it is {parent.footer.uuid}, and {wanted} is wanted",
         )
+
+
+def _from_ovf(path: Path, target: int) -> None:
+    from imagekit.formats import ovf, vhd  # noqa: PLC0415 -- few files are packed so
+
+    with TemporaryDirectory(prefix="imagekit-ovf-") as folder:
+        packed = Path(folder) / ovf.MEMBER
+        with packed.open("xb", buffering=0) as file:
+            for piece in ovf.read(path):
+                if piece.strip(b"\0"):
+                    file.write(piece)
+                else:  # a hole
+                    file.seek(len(piece), os.SEEK_CUR)
+            file.truncate()
+        with packed.open("rb") as file:
+            found = vhd.read_file(file.fileno())
+            if found.header is not None and found.header.parent is not None:
+                raise VerificationError(f"{path} holds a differencing VHD, and no parent of it")
+            vhd.take_out([(file.fileno(), found)], target)
 
 
 def _from_xva(path: Path, target: int) -> None:

@@ -41,9 +41,12 @@ class Wish:
 
     def check(self, found: "Sequence[tuple[Path, Image | None]]") -> None:
         """Check all settings before anything is sent; UsageError for an option that is for none of the targets."""
+        from imagekit.publish import publisher  # noqa: PLC0415 -- --help need not import it
+
         sidecars = [(_sidecar(path), image) for path, image in found]
         targets = [(one.target if one else "ami", image) for one, image in sidecars]
         for target, image in targets:
+            publisher(target)
             settings_of(target, image, self.chosen)
         for key in self.chosen:
             if not any(_knows(target, key) for target, _ in targets):

@@ -13,7 +13,7 @@ _SINCE = 946684800  # a VHD's year 2000, in seconds since 1970
 
 def tell(path: Path, form: Form) -> Iterator[Pair]:
     """Yield names and values; VerificationError for a wrapping that is damaged."""
-    told = {Form.VHD: _vhd, Form.XVA: _xva, Form.BUNDLE: _bundle}.get(form)
+    told = {Form.VHD: _vhd, Form.XVA: _xva, Form.OVF: _ovf, Form.BUNDLE: _bundle}.get(form)
     if told is not None:
         yield from told(path)
 
@@ -66,3 +66,10 @@ def _bundle(path: Path) -> Iterator[Pair]:
     if found.machine.kernel:
         yield "kernel", found.machine.kernel
     yield "parts", f"{len(found.parts)}, {found.bundled_size} bytes"
+
+
+def _ovf(path: Path) -> Iterator[Pair]:
+    from imagekit.formats import ovf  # noqa: PLC0415 -- few files are packed so
+
+    yield "form", "gzipped tar of a VHD, as OpenStack's ovf"
+    yield ovf.MEMBER, size(sum(len(piece) for piece in ovf.read(path)))

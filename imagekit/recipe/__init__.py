@@ -5,8 +5,14 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
-from imagekit.recipe.models import Ami, Image, Recipe, Xcp, schema
-from imagekit.recipe.publishing import Publish, PublishAmi, PublishEbs, PublishXcp, PublishXen
+from imagekit.recipe.models import Ami, Image, OpenStack, Recipe, Xcp, schema
+from imagekit.recipe.publishing import (
+    Publish,
+    PublishAmi,
+    PublishEbs,
+    PublishXcp,
+    PublishXen,
+)
 from imagekit.recipe.sources import check_sources
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
@@ -15,6 +21,7 @@ __all__ = [
     "MIB",
     "Ami",
     "Image",
+    "OpenStack",
     "Publish",
     "PublishAmi",
     "PublishEbs",

@@ -120,6 +120,15 @@ class Xcp(Model):
     vif: tuple[XcpVif, ...] = Field(default=(), strict=False)
 
 
+class OpenStack(Model):
+    """What only the openstack target reads."""
+
+    format: Literal["vhd", "ovf", "raw"] = Field(
+        default="vhd",
+        description="XenServer below: vhd, or ovf, which is a .tgz of the VHD. libxl below: raw.",
+    )
+
+
 class Prove(Model):
     """What `imagekit prove` and `build --prove` want to see at boot. Nothing said: a clean power-off."""
 
@@ -185,6 +194,7 @@ class Image(Model):
     xen: Xen = Field(default_factory=Xen)
     ami: Ami = Field(default_factory=Ami)
     xcp: Xcp = Field(default_factory=Xcp)
+    openstack: OpenStack = Field(default_factory=OpenStack)
     prove: Prove = Field(default_factory=Prove)
     publish: Publish = Field(default_factory=Publish)
 

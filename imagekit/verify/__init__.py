@@ -29,7 +29,7 @@ from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
 from imagekit.verify.table import Spot, check_table
-from imagekit.verify.xcp import check_xcp, taken_out
+from imagekit.verify.wrapped import check_cloud, check_xcp, taken_out
 from imagekit.verify.xen import check_xen
 
 __all__ = ["Check", "Claims", "kernel_of", "verify"]
@@ -37,9 +37,13 @@ __all__ = ["Check", "Claims", "kernel_of", "verify"]
 _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
     "ami": check_ami,
     "ebs": check_ebs,
+    "openstack": check_cloud,
+    "rackspace": check_cloud,
     "xcp": check_xcp,
     "xen": check_xen,
 }
+_WRAPPED = {"openstack", "rackspace", "xcp"}
+"""Targets whose main file may wrap the disk."""
 _OBEYING = {"ami", "ebs"}
 """Targets whose loader reads menu.lst and nothing else."""
 
@@ -60,7 +64,7 @@ def verify(
             with opened(subject, private_key) as (check, image):
                 yield check
                 yield from _check_all(image, guestfs=guestfs)
-        elif subject.target == "xcp":
+        elif subject.target in _WRAPPED:
             with taken_out(subject) as (checks, image):
                 yield from checks
                 yield from _check_all(image, guestfs=guestfs)

@@ -86,7 +86,7 @@ class File(_Model):
 
     model_config = ConfigDict(from_attributes=True)
 
-    form: Literal["vhd", "xva"]
+    form: Literal["vhd", "xva", "ovf"]
     digest: Digest
     length: Annotated[int, Field(ge=0)]
 

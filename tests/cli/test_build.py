@@ -69,11 +69,14 @@ def test_a_recipe_of_two_images(cli: Cli, recipe: Path, tmp_path: Path) -> None:
 
 def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/")
-    assert (said.code, said.out) == (0, "out/app.ebs\nout/app.xcp.vhd\nout/app.xen.raw\n")
+    assert (said.code, said.out) == (
+        0,
+        "out/app.ebs\nout/app.openstack.vhd\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+    )
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
     assert [artifact["target"] for artifact in found["artifacts"]] == ["xcp", "xen"]
-    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs"]
+    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs", "openstack", "rackspace"]
     assert "hello-pvh: not for ebs: " in said.err
 
 
@@ -142,7 +145,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
         (("cache", "nonsense"), "No such command"),
         (
             ("build", "app.xen", "-t", "nowhere"),
-            "error: no target is named 'nowhere'\nhint: one of ami, ebs, xcp, xen, or all\n",
+            "error: no target is named 'nowhere'\nhint: one of ami, ebs, openstack, rackspace, xcp, xen, or all\n",
         ),
         (
             ("build", "app.xen", "--set", "memory"),
@@ -336,7 +339,10 @@ def test_a_plan_tells_which_target_a_step_is_for(cli: Cli, hello: Path) -> None:
 
 def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
-    assert (said.code, said.out) == (0, "out/app.xcp.vhd\nout/app.xen.raw\n")
+    assert (said.code, said.out) == (
+        0,
+        "out/app.openstack.vhd\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+    )
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
 
@@ -431,6 +437,8 @@ def test_targets_and_schema(cli: Cli) -> None:
     assert [line.split()[:2] for line in lines] == [
         ["ami", ".manifest.xml"],
         ["ebs", ".ebs"],
+        ["openstack", ".vhd"],
+        ["rackspace", ".vhd"],
         ["xcp", ".vhd"],
         ["xen", ".raw"],
     ]

@@ -108,6 +108,8 @@ start = true
 replace = true
 watch = 9
 
+[openstack]
+format = "ovf"
 [xcp]
 format = "xva"
 packing = "zstd"
@@ -176,6 +178,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "platform": {"nx": "true"},
             "vif": ({"network": "lan", "bridge": "xenbr0", "mac": "00:16:3e:00:00:02", "mtu": 9000},),
         },
+        "openstack": {"format": "ovf"},
         "prove": {
             "expect": "ready",
             "power_off": True,

@@ -10,8 +10,8 @@ from typing import Any
 
 from imagekit.errors import PublishError
 from imagekit.formats.xapi import Appliance, vdi_fields
+from imagekit.publish.entry import Entry
 from imagekit.publish.xapi import storage
-from imagekit.publish.xapi.entry import Entry
 from imagekit.publish.xapi.exporting import Reader
 from imagekit.publish.xapi.goods import Goods
 from imagekit.publish.xapi.importing import Sender

@@ -1,16 +1,16 @@
 """How a publication to a pool ends: what was made is undone when it fails, and kept when the user ends it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
-from imagekit.errors import ImagekitError, InterruptedByUser, PublishError
-from imagekit.publish.keeping import told_of
+from imagekit.errors import PublishError
+from imagekit.publish.entry import Entry
+from imagekit.publish.undoing import Undoing
 from imagekit.publish.xapi import handler, storage
-from imagekit.publish.xapi.entry import Entry
 from imagekit.publish.xapi.session import Session
 from imagekit.publish.xapi.undo import undo
-from imagekit.receipt import DESTROYED, FAILED, PUBLISHED, now
+from imagekit.receipt import Resource
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,14 @@ class Ending:
     keep: bool
     tell: Callable[[str], None]
 
-    @contextmanager
-    def undoing(self) -> Iterator[None]:
+    def undoing(self) -> AbstractContextManager[None]:
         """Undo what was made when something fails; a signal keeps it, to go on with."""
-        receipt = self.entry.receipt
-        try:
-            yield
-        except InterruptedByUser:
-            if receipt.left:
-                self.tell(f"kept, to go on with: {told_of(receipt.left)}")
-            raise
-        except Exception as error:
-            if receipt.state == PUBLISHED:
-                self.tell(f"{receipt.result} is published, and stays")
-            else:
-                self._failed(error)
-            raise
+        entry = self.entry
+
+        def taken_back() -> list[Resource]:
+            return undo(self.session, entry.receipt, entry.ledger, self.environment)
+
+        return Undoing(entry, "the pool", self.keep, self.tell, self._enter_unknown, taken_back).on_failure()
 
     def end_tasks(self) -> None:
         """End the tasks that could not be ended before, that no answer told of, or that a killed run left."""
@@ -50,24 +42,6 @@ class Ending:
             with suppress(PublishError):
                 handler.end(self.session, task.id)
                 self.entry.gone("task", task.id)
-
-    def _failed(self, error: Exception) -> None:
-        receipt = self.entry.receipt
-        receipt.state, receipt.ended = FAILED, now()
-        receipt.why = error.brief if isinstance(error, ImagekitError) else type(error).__name__
-        self.entry.save()
-        try:
-            self._enter_unknown()
-            if receipt.left and self.keep:
-                self.tell(f"kept, as asked: {told_of(receipt.left)}")
-            elif receipt.left:
-                removed = undo(self.session, receipt, self.entry.ledger, self.environment)
-                self.tell(f"removed again: {told_of(removed)}")
-                receipt.state, receipt.result = DESTROYED, ""
-                self.entry.save()
-        except ImagekitError as second:
-            left = told_of(receipt.left) or "what the pool did not tell of"
-            self.tell(f"left in the pool: {left} ({second.brief})")
 
     def _enter_unknown(self) -> None:
         """Enter what this run made without an answer that told so."""

@@ -15,12 +15,12 @@ from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, Usag
 from imagekit.formats.xapi import DIGEST, Appliance, Kind, Value
 from imagekit.kernel import Way
 from imagekit.publish import Order
+from imagekit.publish.entry import Entry
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
 from imagekit.publish.xapi.disk import Bringer, label_of
 from imagekit.publish.xapi.ending import Ending
-from imagekit.publish.xapi.entry import Entry
 from imagekit.publish.xapi.exporting import Reader
 from imagekit.publish.xapi.goods import Goods, goods
 from imagekit.publish.xapi.importing import Sender

@@ -1,4 +1,4 @@
-"""The disk in a VHD or an XVA, taken out of it, and what XenServer wants of both."""
+"""The disk in a VHD, an XVA or a .tgz of a VHD, taken out of it, and what XenServer's kin wants of them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from imagekit.command import find, run
 from imagekit.errors import VerificationError
+from imagekit.formats import ovf
 from imagekit.kernel import Way
 from imagekit.sparse import digest_file
-from imagekit.unwrap import unwrapped
+from imagekit.unwrap import Form, form_of, unwrapped
 from imagekit.verify.check import Check, missing, passed
 from imagekit.verify.subject import Subject
 
@@ -27,17 +28,16 @@ def taken_out(subject: Subject) -> Iterator[tuple[Sequence[Check], Subject]]:
 
 def check_xcp(subject: Subject) -> Iterator[Check]:
     """Check the disk's size, and the kernel for dom0."""
-    if not subject.length or subject.length % _UNIT:
-        raise VerificationError("a VDI is a multiple of 2 MiB", details=f"the disk has {subject.length} bytes")
+    size = _check_size(subject)
     claims = subject.claims
     direct = claims is not None and claims.boot.way in {Way.PV_DIRECT, Way.PVH}
     if claims is not None and direct and claims.companions.get(".xen") != claims.kernel.digest:
         raise VerificationError("the kernel beside the image is not the one on the disk")
-    yield passed("VDI", f"{subject.length >> 20} MiB")
+    yield size
 
 
 def _check_file(subject: Subject) -> Iterator[Check]:
-    """Check that a VHD or an XVA is the one that the sidecar describes."""
+    """Check that what wraps the disk is the one that the sidecar describes."""
     claimed = subject.claims.file if subject.claims else None
     if claimed is None:
         return
@@ -51,11 +51,28 @@ def _check_file(subject: Subject) -> Iterator[Check]:
     yield passed(claimed.form.upper(), f"{subject.length} bytes, {seen}")
 
 
+def check_cloud(subject: Subject) -> Iterator[Check]:
+    """Check the disk's size, and what a .tgz holds by tar(1): OpenStack's importer takes one name only."""
+    yield _check_size(subject)
+    main = subject.main
+    if main is None or form_of(main) is not Form.OVF:
+        return
+    listed = run("tar", "-tzf", main, timeout=3600).stdout.decode(errors="replace").splitlines()
+    if listed != [ovf.MEMBER]:
+        raise VerificationError(f"{main.name} holds {listed!r:.200}", hint=f"{ovf.MEMBER} alone is imported")
+    yield passed("tar", ovf.MEMBER)
+
+
+def _check_size(subject: Subject) -> Check:
+    if not subject.length or subject.length % _UNIT:
+        raise VerificationError("a VDI is a multiple of 2 MiB", details=f"the disk has {subject.length} bytes")
+    return passed("VDI", f"{subject.length >> 20} MiB")
+
+
 def _compared(main: Path, disk: Path) -> Iterator[Check]:
     """Have qemu-img, whose reader is not ours, compare a VHD with the disk that was taken out of it."""
-    with main.open("rb") as file:
-        if file.read(8) != b"conectix":
-            return
+    if form_of(main) is not Form.VHD:
+        return
     if find("qemu-img") is None:
         yield missing("qemu-img", "qemu-img")
         return
