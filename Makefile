@@ -22,6 +22,7 @@ prove: setup kernels
 	@tools/prove --write
 
 test: setup kernels lint
+	@tools/setup-openstack
 	pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=95
 
 test-long: setup kernels
@@ -44,4 +45,4 @@ docs: setup
 	python tools/reference
 
 clean:
-	rm -rf build dist demo .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf build dist demo .venv .venv-openstack .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -45,6 +45,7 @@ _EXTRAS: Mapping[str, str] = {
     "": "every command",
     "disk": "builds: partition tables",
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+    "openstack": "publish: OpenStack on Xen, Rackspace",
 }
 
 

@@ -35,6 +35,30 @@ class Uploader(StrEnum):
     BOTO3 = "boto3"
 
 
+class Method(StrEnum):
+    """Values of --method."""
+
+    DIRECT = "direct"
+    STAGED = "staged"
+    WEB_DOWNLOAD = "web-download"
+
+
+class Visibility(StrEnum):
+    """Values of --visibility."""
+
+    PRIVATE = "private"
+    SHARED = "shared"
+    COMMUNITY = "community"
+    PUBLIC = "public"
+
+
+class Hypervisor(StrEnum):
+    """Values of --hypervisor."""
+
+    AUTO = "auto"
+    XEN = "xen"
+
+
 Rehearse = Annotated[
     bool, typer.Option("--rehearse", help="To a stand-in for AWS on this machine: no account, nothing leaves it.")
 ]
@@ -49,7 +73,7 @@ def publish(
     sets: asked.Set = None,
     region: Annotated[
         list[str] | None,
-        typer.Option(metavar="REGION", help="Where to; again for more. Default: AWS's own settings."),
+        typer.Option(metavar="REGION", help="Where to; again for more. Default: the account's own."),
     ] = None,
     bucket: Annotated[str | None, typer.Option(metavar="NAME", help="Of a bundle: where to, in S3.")] = None,
     prefix: Annotated[
@@ -95,7 +119,26 @@ def publish(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Read the disk back from the pool, and compare.")] = False,
     patience: Annotated[
-        int | None, typer.Option(metavar="SECONDS", help="How long a pool's host may take nothing of the disk.")
+        int | None,
+        typer.Option(metavar="SECONDS", help="How long a pool's host may take nothing, or a cloud import."),
+    ] = None,
+    os_cloud: Annotated[
+        str | None,
+        typer.Option("--os-cloud", metavar="NAME", help="Of clouds.yaml. Default: the OS_* variables'."),
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option("--method", help="How the data come to Glance. Default: direct.")
+    ] = None,
+    visibility: Annotated[Visibility | None, typer.Option("--visibility", help="Of an image in Glance.")] = None,
+    container: Annotated[str | None, typer.Option(metavar="NAME", help="In Swift. Default: imagekit.")] = None,
+    hypervisor: Annotated[
+        Hypervisor | None, typer.Option("--hypervisor", help="xen: do not ask the OpenStack cloud what it runs.")
+    ] = None,
+    flavor: Annotated[
+        str | None, typer.Option(metavar="NAME|ID", help="Of the server that --start boots.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NAME|ID", help="Of the server that --start boots. Default: none.")
     ] = None,
     uploader: Annotated[Uploader | None, typer.Option("--uploader", help="What puts the blocks.")] = None,
     require_proof: Annotated[
@@ -135,6 +178,13 @@ def publish(
         "watch": watch,
         "check": check or None,
         "patience": patience,
+        "os_cloud": os_cloud,
+        "method": method and method.value,
+        "visibility": visibility and visibility.value,
+        "container": container,
+        "hypervisor": hypervisor and hypervisor.value,
+        "flavor": flavor,
+        "network": network,
         "uploader": uploader and uploader.value,
     }
     chosen = {key: value for key, value in flags.items() if value is not None}

@@ -5,12 +5,17 @@ from importlib.metadata import PackageNotFoundError, requires
 
 from imagekit.errors import ToolError
 
+_PACKAGES = {
+    "openstack": "openstacksdk",
+    "keystoneauth1": "openstacksdk",
+}  # by their modules, where the names differ
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+).*extra == ['\"]([\w-]+)['\"]")
 
 
 def missing(what: str, error: ModuleNotFoundError) -> ToolError:
     """Return the error for what needs a package that is not installed."""
-    package = (error.name or "").partition(".")[0]
+    module = (error.name or "").partition(".")[0]
+    package = _PACKAGES.get(module, module)
     extra = extra_of(package)
     return ToolError(
         f"{what} needs {package}", hint=f"pip install 'imagekit[{extra}]'" if extra else f"pip install {package}"

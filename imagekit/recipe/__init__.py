@@ -10,6 +10,8 @@ from imagekit.recipe.publishing import (
     Publish,
     PublishAmi,
     PublishEbs,
+    PublishOpenstack,
+    PublishRackspace,
     PublishXcp,
     PublishXen,
 )
@@ -25,6 +27,8 @@ __all__ = [
     "Publish",
     "PublishAmi",
     "PublishEbs",
+    "PublishOpenstack",
+    "PublishRackspace",
     "PublishXcp",
     "PublishXen",
     "Recipe",

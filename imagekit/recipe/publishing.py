@@ -6,9 +6,11 @@ from pydantic import Field
 
 from imagekit.recipe.base import Model
 from imagekit.recipe.devices import DiskPath
-from imagekit.recipe.values import HostPath
+from imagekit.recipe.values import MIB, HostPath, Size
 
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+CloudRegion = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
+CloudTag = Annotated[str, Field(min_length=1, max_length=255)]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 
@@ -156,6 +158,62 @@ class PublishXcp(Model):
     )
 
 
+class _PublishCloud(Model):
+    """What OpenStack's clouds share. The SDK's own files and variables name the account: clouds.yaml, OS_*."""
+
+    os_cloud: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Of clouds.yaml. Default: OS_CLOUD, or what the OS_* variables say.",
+    )
+    regions: tuple[CloudRegion, ...] = Field(
+        default=(), strict=False, description="Where to. Default: the cloud's own region."
+    )
+    name: str | None = Field(
+        default=None, min_length=1, max_length=255, description="Of the image. Default: the image's own."
+    )
+    properties: dict[str, str] = Field(
+        default_factory=dict, description="Of the image, over those that Xen needs."
+    )
+    container: str = Field(
+        default="imagekit", pattern=r"^[^/]{1,256}$", description="In Swift, for what the cloud takes from there."
+    )
+    segment: Size = Field(
+        default=256 * MIB, ge=MIB, le=5 * 10**9, description="Bytes of an object's segment, where it is larger."
+    )
+    workers: int = Field(default=4, ge=1, le=32, description="Segments under way at a time.")
+    hypervisor: Literal["auto", "xen"] = Field(
+        default="auto",
+        description="auto: a cloud that says it runs something else is refused. xen: it is not asked.",
+    )
+    patience: int = Field(
+        default=3600, ge=1, le=86400, description="Seconds that the cloud may take for an import, or for a server."
+    )
+    start: bool = Field(default=False, description="Boot a server from the image, and see that it lives.")
+    flavor: str | None = Field(default=None, min_length=1, description="Of that server, by name or id.")
+    network: str | None = Field(
+        default=None, min_length=1, description="Of that server, by name or id. Default: none."
+    )
+    watch: int = Field(
+        default=5, ge=1, le=600, description="Seconds that a started server is watched for its end."
+    )
+
+
+class PublishRackspace(_PublishCloud):
+    """How `imagekit publish` imports a VHD into Rackspace's cloud, through Cloud Files."""
+
+
+class PublishOpenstack(_PublishCloud):
+    """How `imagekit publish` uploads an image to an OpenStack on Xen."""
+
+    method: Literal["direct", "staged", "web-download"] = Field(
+        default="direct",
+        description="How the data go to Glance: as they are, by its staged import, or through Swift.",
+    )
+    visibility: Literal["private", "shared", "community", "public"] = "private"
+    tags: tuple[CloudTag, ...] = Field(default=(), strict=False, description="Of the image.")
+
+
 class Publish(Model):
     """What `imagekit publish` does, a table a target."""
 
@@ -163,3 +221,5 @@ class Publish(Model):
     ami: PublishAmi = Field(default_factory=PublishAmi)
     xen: PublishXen = Field(default_factory=PublishXen)
     xcp: PublishXcp = Field(default_factory=PublishXcp)
+    openstack: PublishOpenstack = Field(default_factory=PublishOpenstack)
+    rackspace: PublishRackspace = Field(default_factory=PublishRackspace)

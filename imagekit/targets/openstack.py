@@ -18,6 +18,8 @@ from imagekit.targets.xcp import write_vhd
 
 SUMMARY = "OpenStack on Xen: VHD, .tgz of a VHD (ovf) or raw disk for Glance"
 EXTENSION = ".vhd"
+PUBLISHER = "imagekit.publish.openstack.private:publish"
+KEEPER = "imagekit.publish.openstack.undo:Keeper"
 
 _UNIT = vhd.BLOCK
 _ENDINGS = {"vhd": ".vhd", "ovf": ".tgz", "raw": ".raw"}

@@ -14,6 +14,8 @@ from imagekit.targets.xcp import write_vhd
 
 SUMMARY = "Rackspace's cloud on Xen: VHD for its image import"
 EXTENSION = ".vhd"
+PUBLISHER = "imagekit.publish.openstack.rackspace:publish"
+KEEPER = "imagekit.publish.openstack.undo:Keeper"
 
 LARGEST_FILE = 40 * 10**9
 """Bytes of a VHD that the import takes."""

@@ -10,7 +10,7 @@ import pytest
 
 from imagekit.cli import publish
 from imagekit.publish.aws.parent import read_back
-from imagekit.recipe import PublishAmi, PublishEbs, PublishXcp, PublishXen
+from imagekit.recipe import PublishAmi, PublishEbs, PublishOpenstack, PublishXcp, PublishXen
 from imagekit.rehearsal.account import Rehearsal
 from imagekit.sparse import BLOCK, map_blocks
 from tests.cli.conftest import Cli
@@ -368,7 +368,11 @@ def test_a_deleted_snapshot_is_made_again(cli: Cli, ebs: Path, rehearse: Open) -
 
 def test_every_flag_is_a_key_of_the_recipe() -> None:
     flags = set(signature(publish.publish).parameters)
-    keys = {key for table in (PublishAmi, PublishEbs, PublishXcp, PublishXen) for key in table.model_fields}
+    keys = {
+        key
+        for table in (PublishAmi, PublishEbs, PublishOpenstack, PublishXcp, PublishXen)
+        for key in table.model_fields
+    }
     ours = {"paths", "target", "sets", "require_proof", "rehearse", "keep_on_failure", "receipt"}
     shared = {"as_json", "quiet", "verbose"}
     assert flags - ours - shared - {"region", "fingerprint"} <= keys

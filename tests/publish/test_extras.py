@@ -13,4 +13,6 @@ def test_extras(package: str, extra: str) -> None:
 def test_what_is_missing_is_told_with_its_remedy() -> None:
     error = missing("publishing xen", ModuleNotFoundError("no", name="paramiko.client"))
     assert (error.brief, error.hint) == ("publishing xen needs paramiko", "pip install 'imagekit[xcp]'")
+    openstack = missing("x", ModuleNotFoundError("no", name="openstack.connection"))
+    assert openstack.hint == "pip install 'imagekit[openstack]'"
     assert missing("x", ModuleNotFoundError("no", name="nimbus")).hint == "pip install nimbus"

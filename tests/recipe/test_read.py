@@ -108,6 +108,39 @@ start = true
 replace = true
 watch = 9
 
+[publish.openstack]
+os_cloud = "mycloud"
+regions = ["RegionOne"]
+name = "every key"
+container = "images"
+segment = "64MiB"
+workers = 2
+hypervisor = "xen"
+patience = 60
+start = true
+flavor = "small"
+network = "lan"
+watch = 9
+properties = { team = "web" }
+method = "staged"
+visibility = "shared"
+tags = ["a"]
+
+[publish.rackspace]
+os_cloud = "mycloud"
+regions = ["RegionOne"]
+name = "every key"
+container = "images"
+segment = "64MiB"
+workers = 2
+hypervisor = "xen"
+patience = 60
+start = true
+flavor = "small"
+network = "lan"
+watch = 9
+properties = { team = "web" }
+
 [openstack]
 format = "ovf"
 [xcp]
@@ -233,6 +266,39 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "folder": "/srv/images",
                 "start": True,
                 "replace": True,
+                "watch": 9,
+            },
+            "openstack": {
+                "os_cloud": "mycloud",
+                "regions": ("RegionOne",),
+                "name": "every key",
+                "properties": {"team": "web"},
+                "container": "images",
+                "segment": 64 * MIB,
+                "workers": 2,
+                "hypervisor": "xen",
+                "patience": 60,
+                "start": True,
+                "flavor": "small",
+                "network": "lan",
+                "watch": 9,
+                "method": "staged",
+                "visibility": "shared",
+                "tags": ("a",),
+            },
+            "rackspace": {
+                "os_cloud": "mycloud",
+                "regions": ("RegionOne",),
+                "name": "every key",
+                "properties": {"team": "web"},
+                "container": "images",
+                "segment": 64 * MIB,
+                "workers": 2,
+                "hypervisor": "xen",
+                "patience": 60,
+                "start": True,
+                "flavor": "small",
+                "network": "lan",
                 "watch": 9,
             },
             "xcp": {

@@ -88,10 +88,3 @@ def test_sizes_that_cannot_be(cli: Cli, hello: Path, target: str, size: str, wor
     said = cli("build", hello, "-t", target, "--set", f"disk.size={size}", "-o", "app.vhd")
     assert said.code == 2
     assert words in said.err
-
-
-def test_nothing_uploads_it_yet(cli: Cli, hello: Path) -> None:
-    assert cli("build", hello, "-t", "rackspace", "-o", "app.vhd", "-q").code == 0
-    said = cli("publish", "app.vhd")
-    assert said.code == 2
-    assert "not uploaded" in said.err

@@ -1,0 +1,124 @@
+"""Rackspace's import task: an object in Cloud Files becomes an image.
+
+Rackspace Cloud Images, "Import an image": POST /v2/tasks {"type": "import", "input": {"image_properties":
+{"name": …}, "import_from": "CONTAINER/OBJECT"}}; no other property is taken. What fails is told by a number.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from imagekit.errors import PublishError
+from imagekit.publish.entry import Entry
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, told
+
+_PAUSE = 5.0
+_ATTEMPTS = 3
+_PASSING = 396  # which Rackspace also says of an import that only went wrong
+_REASONS = {
+    396: ("what was uploaded is no VHD", "build it again, and verify it"),
+    413: ("the VHD is larger than 40 GB", 'disk.size = "auto" makes a smaller one'),
+    523: ("the VHD is neither fixed nor dynamic", "imagekit convert makes a dynamic one"),
+    609: ("the VHD is larger than 40 GB", 'disk.size = "auto" makes a smaller one'),
+    614: ("the VHD's UUID is null", "imagekit convert gives it one"),
+    721: ("the VHD has a parent", "imagekit convert makes one that stands alone"),
+}
+
+
+class FailedError(PublishError):
+    """A task failed; `number` is Rackspace's, 0 where it has none."""
+
+    def __init__(self, number: int, message: str) -> None:
+        reason, hint = _REASONS.get(number, ("the import failed", ""))
+        super().__init__(f"Rackspace: {reason}", details=message[:300], hint=hint)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Importer:
+    """Has a cloud import objects; `patience` is in seconds."""
+
+    cloud: Cloud
+    patience: float
+    entry: Entry
+    tell: Callable[[str], None]
+    go_on: Callable[[], None]
+    wait: Callable[[float], bool]
+
+    def check(self) -> None:
+        """RefusedError for a cloud that takes no import tasks."""
+        try:
+            self._listed()
+        except RefusedError as error:
+            raise RefusedError(
+                "this cloud takes no import tasks, as Rackspace's does",
+                error.status,
+                error.details,
+                "--target openstack is for other clouds",
+            ) from None
+
+    def bring(self, source: str, name: str) -> str:
+        """Return the id of the image that CONTAINER/OBJECT became; a task that is under way is waited for."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                return self._await(self.known(source) or self._begun(source, name))
+            except FailedError as error:
+                if error.number != _PASSING or not left:
+                    raise
+                self.tell(f"{error.brief} ({_PASSING}), which also is said of what went wrong in passing: again")
+        raise AssertionError  # the last attempt returns or raises
+
+    def known(self, source: str) -> str | None:
+        """Return the task that imports an object, or has; none that failed."""
+        for one in self._listed():
+            if dict(one.input or {}).get("import_from") == source and one.status != "failure":
+                return str(one.id)
+        return None
+
+    def _listed(self) -> list[Any]:
+        with told("the import tasks"):
+            return list(self.cloud.image.tasks(type="import"))
+
+    def _begun(self, source: str, name: str) -> str:
+        given = {"image_properties": {"name": name}, "import_from": source}
+        with told("the import task"):
+            task = self.cloud.image.create_task(type="import", input=given)
+        self.tell(f"the import task is {task.id}")
+        return str(task.id)
+
+    def _await(self, task: str) -> str:
+        self.entry.receipt.details["task"] = task
+        self.entry.save()
+        end = time.monotonic() + self.patience
+        while True:
+            self.go_on()
+            seen = self._seen(task)
+            if seen.status == "success":
+                image = dict(seen.result or {}).get("image_id")
+                if not image:
+                    raise PublishError("the import succeeded, and no image is told", details=f"task {task}")
+                return str(image)
+            if seen.status == "failure":
+                message = str(seen.message or "")
+                number = re.search(r"\b[0-9]{3}\b", message)
+                raise FailedError(int(number[0]) if number else 0, message)
+            if time.monotonic() > end:
+                raise LostError(
+                    "the import does not end",
+                    details=f"for {self.patience:.0f} s task {task} is {seen.status}",
+                    hint="publish.rackspace.patience gives it more seconds; a repeat goes on with the task",
+                )
+            self.wait(min(_PAUSE, self.patience / 10))
+
+    def _seen(self, task: str) -> Any:  # noqa: ANN401 -- the SDK's
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with told("the import task"):
+                    return self.cloud.image.get_task(task)
+            except LostError:
+                if not left:
+                    raise
+                self.wait(_PAUSE)
+        raise AssertionError  # the last attempt returns or raises

@@ -1,0 +1,160 @@
+"""VHDs to Rackspace: real Swift and Glance, and its import tasks played by their published rules."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+from tests.openstack.gate import Gate
+from tests.publish.openstack.conftest import SDK, Build, Cloud, left
+
+pytestmark = [pytest.mark.xdist_group("openstack"), pytest.mark.filterwarnings(*SDK)]
+SEGMENT = ("--set", "publish.rackspace.segment=1MiB")
+
+
+@pytest.fixture
+def recipe(hello: Path, tmp_path: Path) -> Path:
+    """A recipe whose VHD has three segments."""
+    path = tmp_path / "r.toml"
+    path.write_text(
+        f'kernel = "{hello}"\nname = "app"\ntargets = ["rackspace"]\n[publish.rackspace]\nsegment = "1MiB"\n'
+        'patience = 5\n[publish.rackspace.properties]\nteam = "web"\n'
+    )
+    return path
+
+
+@pytest.fixture(autouse=True)
+def rackspace(gate: Gate, cloud: Cloud) -> Cloud:
+    """A cloud that takes import tasks."""
+    gate.tasks.enabled = True
+    return cloud
+
+
+def test_an_import(gate: Gate, cloud: Cloud, cli: Cli, build: Build) -> None:
+    path = build(target="rackspace")
+    said = cli("publish", path)
+    assert said.code == 0, said.err
+    image = cloud.image.get_image(said.out.strip())
+    assert (image.name, image.vm_mode, image.os_type) == ("app", "xen", "linux")
+    assert image.has_auto_disk_config in {"false", False}
+    assert cloud.image.download_image(image).content == path.read_bytes()
+    assert left(cloud) == ([image.id], [])
+    again = cli("publish", path)
+    assert (again.code, again.out) == (0, said.out), again.err
+    assert len(gate.tasks.made) == 1
+
+
+def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+    said = cli("publish", recipe)
+    assert said.code == 0, said.err
+    puts = [call for call in gate.calls if call.startswith("PUT /v1/") and call.count("/") > 3]
+    assert len(puts) == 4, "three segments and their manifest"
+    assert left(cloud) == ([said.out.strip()], [])
+    assert cloud.image.get_image(said.out.strip()).properties["team"] == "web"
+
+
+def test_segments_that_are_there_are_not_sent_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+    gate.fault("PUT /0000000[12]$ 2-9 403")
+    said = cli("publish", recipe, "--keep-on-failure")
+    assert said.code == 5
+    assert left(cloud)[1]
+    gate.clear()
+    gate.tasks.enabled = True
+    said = cli("publish", recipe)
+    assert said.code == 0, said.err
+    assert "is there already" in said.err
+    assert left(cloud) == ([said.out.strip()], [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "PUT /v1/ 1 403",
+        "PUT /00000001$ 1 413",
+        "PUT /00000001$ 1-9 503",
+        "PUT /00000001$ 1-9 cut=1000",
+        "PUT /00000001$ 1-9 flip",
+        "PUT multipart-manifest 1 422",
+        "POST /v2/tasks 1 403",
+        "GET /v2/tasks/ 1-9 500",
+    ],
+)
+def test_what_fails_leaves_nothing(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, fault: str) -> None:
+    gate.fault(fault)
+    said = cli("publish", recipe)
+    assert (said.code, said.out) == (5, ""), said.err
+    gate.faults = []
+    assert left(cloud) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["PUT /00000001$ 1 503", "PUT /00000001$ 1 cut=1000", "PUT /00000001$ 1 flip", "PUT /00000000$ 1 revoke"],
+)
+def test_what_passes_is_tried_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, fault: str) -> None:
+    gate.fault(fault)
+    said = cli("publish", recipe)
+    assert said.code == 0, said.err
+    assert left(cloud) == ([said.out.strip()], [])
+
+
+@pytest.mark.parametrize(
+    "number,words",
+    [
+        (523, "neither fixed nor dynamic"),
+        (609, "40 GB"),
+        (413, "40 GB"),
+        (614, "UUID"),
+        (721, "parent"),
+        (999, "failed"),
+    ],
+)
+def test_numbered_errors(gate: Gate, cloud: Cloud, cli: Cli, build: Build, number: int, words: str) -> None:
+    gate.tasks.failures = [number]
+    said = cli("publish", build(target="rackspace"))
+    assert said.code == 5
+    assert words in said.err
+    assert str(number) in said.err
+    assert left(cloud) == ([], [])
+
+
+@pytest.mark.usefixtures("cloud")
+def test_an_import_that_only_went_wrong(gate: Gate, cli: Cli, build: Build) -> None:
+    gate.tasks.failures = [396, 396]
+    said = cli("publish", build(target="rackspace"))
+    assert said.code == 0, said.err
+    assert len(gate.tasks.made) == 3
+    gate.tasks.failures = [396, 396, 396]
+    said = cli("publish", build(target="rackspace"), "--name", "other")
+    assert said.code == 5
+    assert "no VHD" in said.err
+
+
+def test_a_task_that_never_ends(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+    gate.tasks.stuck = True
+    said = cli("publish", recipe, "--patience", "1", "--keep-on-failure")
+    assert said.code == 5
+    assert "does not end" in said.err
+    gate.tasks.stuck = False
+    again = cli("publish", recipe)
+    assert again.code == 0, again.err
+    assert len(gate.tasks.made) == 1, "the repeat goes on with the task"
+    assert left(cloud) == ([again.out.strip()], [])
+
+
+def test_a_cloud_without_import_tasks(gate: Gate, cli: Cli, build: Build) -> None:
+    gate.tasks.enabled = False
+    said = cli("publish", build(target="rackspace"))
+    assert said.code == 5
+    assert "--target openstack" in said.err
+    assert not any(call.startswith("PUT") for call in gate.calls)
+
+
+def test_destroy(cloud: Cloud, cli: Cli, build: Build) -> None:
+    said = cli("publish", build(target="rackspace"))
+    assert said.code == 0, said.err
+    (receipt,) = json.loads(cli("receipts", "ls", "--json").out)["receipts"]
+    assert (receipt["state"], receipt["target"]) == ("published", "rackspace")
+    assert cli("receipts", "destroy", receipt["id"]).code == 0
+    assert left(cloud) == ([], [])
