@@ -2,7 +2,7 @@
 
 Faults are texts, `METHOD PATH NUMBERS WHAT`: PATH a regular expression, NUMBERS such as 1 or 2-3 of the
 calls that it meets, WHAT a status, `cut=BYTES` of the request's body, `reset`, `revoke` (the token, at Keystone)
-or `flip` (one bit of the body on its way). Beside them: Rackspace's import tasks, and a Nova that knows a few calls.
+or `flip` (one bit of the body on its way). Beside them: Rackspace's import tasks, and a Nova that knows few calls.
 """
 
 import http.client
