@@ -24,7 +24,7 @@ def artifacts(
     """Lend the artifact of a path; of a recipe or a kernel, what it is built into for the time being."""
     from imagekit.artifact import sidecar_path  # noqa: PLC0415
 
-    if sidecar_path(path).exists() or not _is_input(path):
+    if sidecar_path(path).exists() or not is_input(path):
         if sets:
             raise UsageError("--set is for recipes and kernels, and an artifact is built already")
         yield [(path, None)]
@@ -70,7 +70,7 @@ def is_published(target: str, image: "Image", chosen: Mapping[str, object] = Map
     return placed and bool(getattr(load(target), "PUBLISHER", ""))
 
 
-def _is_input(path: Path) -> bool:
+def is_input(path: Path) -> bool:
     """Tell whether a file is a recipe or a kernel, to be built first."""
     from imagekit.kernel import Kind, read_kernel  # noqa: PLC0415
 

@@ -11,6 +11,7 @@ import typer
 
 from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Quiet, Verbose, cache_dir, say, state_dir, tell
+from imagekit.cli.goods import is_input
 from imagekit.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _proofs(
     """Yield the proofs of an artifact; of a recipe or a kernel, those of what it is built into."""
     from imagekit.artifact import sidecar_path  # noqa: PLC0415
 
-    if sidecar_path(path).exists() or wish.by or not _is_input(path):
+    if sidecar_path(path).exists() or wish.by or not is_input(path):
         named = targets or [None]  # type: ignore[list-item]
         for target in named:
             yield prove_one(laboratory, path, wish, target=target)
@@ -232,19 +233,6 @@ def _proofs(
     with _built(path, targets, memory) as built:
         for made, image, target in built:
             yield prove_one(laboratory, made, wish, image, target)
-
-
-def _is_input(path: Path) -> bool:
-    """Tell whether a file is a recipe or a kernel, to be built first."""
-    from imagekit.errors import ImagekitError  # noqa: PLC0415
-    from imagekit.kernel import Kind, read_kernel  # noqa: PLC0415
-
-    if path.suffix == ".toml":
-        return True
-    try:
-        return read_kernel(path).kind is not Kind.NONE
-    except (ImagekitError, OSError):
-        return False
 
 
 @contextmanager

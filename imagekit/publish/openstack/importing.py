@@ -71,11 +71,17 @@ class Importer:
         raise AssertionError  # the last attempt returns or raises
 
     def known(self, source: str) -> str | None:
-        """Return the task that imports an object, or has; none that failed."""
+        """Return the task that imports an object, or has; none that failed, or whose image is gone."""
         for one in self._listed():
-            if dict(one.input or {}).get("import_from") == source and one.status != "failure":
+            if dict(one.input or {}).get("import_from") == source and self._is_of_use(one):
                 return str(one.id)
         return None
+
+    def _is_of_use(self, task: Any) -> bool:  # noqa: ANN401 -- the SDK's
+        if task.status != "success":
+            return bool(task.status != "failure")
+        with told("the imported image"):
+            return self.cloud.image.find_image(dict(self._seen(task.id).result or {}).get("image_id")) is not None
 
     def _listed(self) -> list[Any]:
         with told("the import tasks"):

@@ -151,10 +151,15 @@ def test_a_cloud_without_import_tasks(gate: Gate, cli: Cli, build: Build) -> Non
     assert not any(call.startswith("PUT") for call in gate.calls)
 
 
-def test_destroy(cloud: Cloud, cli: Cli, build: Build) -> None:
-    said = cli("publish", build(target="rackspace"))
+def test_destroy(gate: Gate, cloud: Cloud, cli: Cli, build: Build) -> None:
+    path = build(target="rackspace")
+    said = cli("publish", path)
     assert said.code == 0, said.err
     (receipt,) = json.loads(cli("receipts", "ls", "--json").out)["receipts"]
     assert (receipt["state"], receipt["target"]) == ("published", "rackspace")
     assert cli("receipts", "destroy", receipt["id"]).code == 0
     assert left(cloud) == ([], [])
+    again = cli("publish", path)
+    assert again.code == 0, again.err
+    assert len(gate.tasks.made) == 2, "the first task's image is gone"
+    assert left(cloud) == ([again.out.strip()], [])
