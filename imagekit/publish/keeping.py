@@ -4,15 +4,15 @@ A target names who does it beside its uploader, `KEEPER = "imagekit.publish.aws.
 of the environment and of who answers questions. Targets of one system name the same.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from typing import Protocol
 
 from imagekit import targets
-from imagekit.errors import ToolError, UsageError
+from imagekit.errors import ImagekitError, ToolError, UsageError
 from imagekit.publish import Ask
 from imagekit.publish.extras import missing
 from imagekit.receipt import Ledger, Receipt, Resource
@@ -72,6 +72,33 @@ def keepers(environment: Mapping[str, str], ledger: Ledger, ask: Ask) -> Iterato
         except ToolError:
             if any(receipt.target in served for receipt in ledger):
                 raise
+
+
+def take_back(
+    resources: Iterable[Resource], receipt: Receipt, ledger: Ledger, remove: Callable[[Resource], None]
+) -> list[Resource]:
+    """Remove resources of a receipt, and return them; what cannot go does not keep the rest, and is raised last."""
+    removed, errors = [], []
+    for one in resources:
+        try:
+            remove(one)
+        except ImagekitError as error:
+            errors.append(error)
+            continue
+        one.gone = True
+        ledger.write(receipt)
+        removed.append(one)
+    if errors:
+        raise errors[0]
+    return removed
+
+
+def is_before(when: str, then: datetime) -> bool:
+    """Tell whether a time, as receipts and clouds write it, is not after another; False for what is none."""
+    try:
+        return datetime.fromisoformat(when) <= then
+    except (ValueError, TypeError):  # no time, or none of a place
+        return False
 
 
 def told_of(resources: Iterable[Resource]) -> str:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from imagekit.errors import ImagekitError, PublishError
+from imagekit.errors import PublishError
 from imagekit.publish import Ask
-from imagekit.publish.keeping import Orphan
+from imagekit.publish.keeping import Orphan, is_before, take_back
 from imagekit.publish.openstack import glance, server, shelf
 from imagekit.publish.openstack.cloud import Cloud, cloud, told
 from imagekit.receipt import PUBLISHED, Ledger, Receipt, Resource
@@ -46,7 +46,7 @@ class Keeper:
             found += [
                 Orphan(one.kind, one.id, place, receipt.begun, f"its publication is {receipt.state}")
                 for receipt in here
-                if receipt.state != PUBLISHED and _is_before(receipt.begun, before)
+                if receipt.state != PUBLISHED and is_before(receipt.begun, before)
                 for one in receipt.left
             ]
             known = {one.id for one in found}
@@ -62,19 +62,8 @@ class Keeper:
 
 def undo(there: Cloud, receipt: Receipt, ledger: Ledger, wait: Callable[[float], bool]) -> list[Resource]:
     """Remove what a publication made, the newest first, and return it; what cannot go does not keep the rest."""
-    removed, errors = [], []
-    for one in sorted(receipt.left, key=lambda one: one.kind == "container"):
-        try:
-            remove(there, one.kind, one.id, wait)
-        except ImagekitError as error:
-            errors.append(error)
-            continue
-        one.gone = True
-        ledger.write(receipt)
-        removed.append(one)
-    if errors:
-        raise errors[0]
-    return removed
+    last = sorted(receipt.left, key=lambda one: one.kind == "container")
+    return take_back(last, receipt, ledger, lambda one: remove(there, one.kind, one.id, wait))
 
 
 def remove(there: Cloud, kind: str, name: str, wait: Callable[[float], bool]) -> None:
@@ -95,7 +84,7 @@ def _unfinished(there: Cloud, before: datetime) -> Iterator[Orphan]:
         images = list(there.image.images(owner=there.project))
     for image in images:
         marked = glance.PUBLICATION in (image.properties or {})
-        if marked and not glance.is_whole(image) and _is_before(str(image.created_at), before):
+        if marked and not glance.is_whole(image) and is_before(str(image.created_at), before):
             why = f"it was begun and never finished: {image.status}"
             yield Orphan("image", str(image.id), there.place, str(image.created_at), why)
 
@@ -106,13 +95,6 @@ def _cloud_of(receipt: Receipt) -> Iterator[Cloud]:
     region = cast("str", receipt.details.get("region", ""))
     with cloud(named or None, region or None) as there:
         yield there
-
-
-def _is_before(when: str, then: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(when) <= then
-    except (ValueError, TypeError):  # no time, or none of a place
-        return False
 
 
 def _wait(seconds: float) -> bool:

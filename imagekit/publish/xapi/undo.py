@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-from imagekit.errors import ImagekitError, PublishError
+from imagekit.errors import PublishError
 from imagekit.publish import Ask
-from imagekit.publish.keeping import Orphan
+from imagekit.publish.keeping import Orphan, is_before, take_back
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import credentials
@@ -52,7 +52,7 @@ class Keeper:
             found += [
                 Orphan(one.kind, one.id, place, receipt.begun, f"its publication is {receipt.state}")
                 for receipt in here
-                if receipt.state != PUBLISHED and _is_before(receipt.begun, before)
+                if receipt.state != PUBLISHED and is_before(receipt.begun, before)
                 for one in receipt.left
             ]
             known = {one.id for one in found}
@@ -95,15 +95,8 @@ def _unfinished(session: Session, place: str, before: datetime) -> Iterator[Orph
             if storage.PUBLICATION not in held or storage.COMPLETE in held or used or not storage.is_own(record):
                 continue
             begun = held.get(storage.BEGUN, "")
-            if _is_before(begun, before):
+            if is_before(begun, before):
                 yield Orphan(kind.lower(), str(record["uuid"]), place, begun, "it was begun and never finished")
-
-
-def _is_before(when: str, then: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(when) <= then
-    except (ValueError, TypeError):  # no time, or none of a place
-        return False
 
 
 def _wait(seconds: float) -> bool:
@@ -113,22 +106,14 @@ def _wait(seconds: float) -> bool:
 
 def undo(session: Session, receipt: Receipt, ledger: Ledger, environment: Mapping[str, str]) -> list[Resource]:
     """Remove what a publication made, the newest first, and return it; what cannot go does not keep the rest."""
-    removed, errors = [], []
-    for resource in receipt.left:
-        try:
-            if resource.kind == "kernel":
-                dom0.remove(str(receipt.details["ssh"]), environment, resource.id)
-            else:
-                remove(session, resource.kind, resource.id)
-        except ImagekitError as error:
-            errors.append(error)
-            continue
-        resource.gone = True
-        ledger.write(receipt)
-        removed.append(resource)
-    if errors:
-        raise errors[0]
-    return removed
+
+    def removed(one: Resource) -> None:
+        if one.kind == "kernel":
+            dom0.remove(str(receipt.details["ssh"]), environment, one.id)
+        else:
+            remove(session, one.kind, one.id)
+
+    return take_back(receipt.left, receipt, ledger, removed)
 
 
 def remove(session: Session, kind: str, uuid: str) -> None:
