@@ -1,4 +1,4 @@
-"""The guest types that a host of one's own starts, by pygrub or by a kernel file: which of them boots a kernel."""
+"""The guest types that a host starts, by pygrub, PV-GRUB or a kernel file: which of them boots a kernel."""
 
 from typing import Literal
 
@@ -35,6 +35,13 @@ def refusal_of(facts: KernelFacts, image: Image, loader: Loader) -> Refusal | No
         return None
     telling = (one for one in found if facts.kind in {"none", "both"} or facts.kind.value in one.way.value)
     return next(telling, found[0])
+
+
+def pv_alone(cloud: str, facts: KernelFacts, image: Image, way: Way = Way.PYGRUB_PV) -> Refusal | None:
+    """Tell why a cloud that has no guests but PV ones cannot boot this kernel as the image wants it."""
+    if image.boot == "pvh":
+        return Refusal(f"{cloud} has no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', way)
+    return why_not(facts, way)
 
 
 def _allowed(image: Image) -> tuple[Guest, ...]:

@@ -189,6 +189,7 @@ def publish(
     }
     chosen = {key: value for key, value in flags.items() if value is not None}
     receipts: list[Receipt] = []
+    partly: list[Receipt] = []
     with ExitStack() as stack:
         wish = Wish(
             chosen,
@@ -196,15 +197,17 @@ def publish(
             require_proof=require_proof,
             keep=keep_on_failure,
             quiet=quiet,
+            done=partly.append,
         )
         found = [one for path in paths for one in stack.enter_context(artifacts(path, target, sets, chosen))]
         wish.check(found)
         try:
             for made, image in found:
                 receipts += publish_one(made, image, wish)
+                partly.clear()
         except ImagekitError:
-            if receipts:  # what is published stays, and is told
-                report(receipts, as_json=as_json, copy=receipt)
+            if receipts or partly:  # what is published stays, and is told
+                report(receipts + partly, as_json=as_json, copy=receipt)
             raise
     report(receipts, as_json=as_json, copy=receipt)
 

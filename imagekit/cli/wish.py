@@ -1,7 +1,7 @@
 """What the command line asks of publications, and one of them carried out."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +32,14 @@ class Wish:
         require_proof: bool = False,
         keep: bool = False,
         quiet: bool = False,
+        done: "Callable[[Receipt], None]" = lambda _: None,
     ) -> None:
         self.chosen = chosen
         self.account = account
         self.require_proof = require_proof
         self.keep = keep
         self.quiet = quiet
+        self.done = done
 
     def check(self, found: "Sequence[tuple[Path, Image | None]]") -> None:
         """Check all settings before anything is sent; UsageError for an option that is for none of the targets."""
@@ -76,6 +78,7 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         environment=os.environ,
         account=wish.account,
         keep=wish.keep,
+        done=wish.done,
     )
     sidecar = _sidecar(path)
     if sidecar is None:

@@ -41,7 +41,7 @@ class Terms:
 
     Receipts go below `state`; `account` tells SDKs where a rehearsed cloud is, and is empty for the real one;
     `keep` leaves what a failed run made; `ask` puts a question to the user; `stop` is set when that
-    one ends it.
+    one ends it; `done` is told of each place that is published, which the error of another does not hide.
     """
 
     state: Path
@@ -51,6 +51,7 @@ class Terms:
     keep: bool = False
     ask: Ask = nobody
     stop: Event = field(default_factory=Event)
+    done: Callable[[Receipt], None] = lambda _: None
 
     @property
     def rehearsed(self) -> bool:

@@ -77,7 +77,7 @@ def keepers(environment: Mapping[str, str], ledger: Ledger, ask: Ask) -> Iterato
 def take_back(
     resources: Iterable[Resource], receipt: Receipt, ledger: Ledger, remove: Callable[[Resource], None]
 ) -> list[Resource]:
-    """Remove resources of a receipt, and return them; what cannot go does not keep the rest, and is raised last."""
+    """Remove resources of a receipt, and return them; what cannot go keeps no other, and is raised last."""
     removed, errors = [], []
     for one in resources:
         try:

@@ -6,7 +6,8 @@ kernel". It reads /boot/grub/menu.lst of (hd0) or (hd0,0), on ext2, ext3 or ext4
 
 from imagekit.disk import around
 from imagekit.errors import UnsuitedError
-from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.guests import pv_alone
+from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Output
 from imagekit.recipe import Image
 from imagekit.stages import Job, disk_step, output, root_step
@@ -22,9 +23,7 @@ _LARGEST = 65536 * _GIB  # StartSnapshot's VolumeSize
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why PV-GRUB cannot boot this kernel."""
-    if image.boot == "pvh":
-        return Refusal("EC2 has no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', Way.PV_GRUB)
-    return why_not(facts, Way.PV_GRUB)
+    return pv_alone("EC2", facts, image, Way.PV_GRUB)
 
 
 def check_filesystem(image: Image) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from imagekit.errors import UnsuitedError
 from imagekit.formats import ovf, vhd
-from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.guests import pv_alone
+from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image
 from imagekit.stages import Job, disk_step, output, root_step
@@ -32,11 +33,7 @@ def extension(image: Image) -> str:
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why pygrub cannot boot this kernel as a PV guest."""
-    if image.boot == "pvh":
-        return Refusal(
-            "OpenStack starts no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', Way.PYGRUB_PV
-        )
-    return why_not(facts, Way.PYGRUB_PV)
+    return pv_alone("OpenStack", facts, image)
 
 
 def plan(job: Job) -> Output:

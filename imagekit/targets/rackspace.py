@@ -5,7 +5,8 @@ Rackspace Knowledge Center, "Preparing an image for import into the Rackspace op
 """
 
 from imagekit.errors import UnsuitedError
-from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.guests import pv_alone
+from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import Image
 from imagekit.stages import Job, output
@@ -25,11 +26,7 @@ LARGEST_DISK = 160 * 10**9
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why pygrub cannot boot this kernel as a PV guest."""
-    if image.boot == "pvh":
-        return Refusal(
-            "Rackspace has no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', Way.PYGRUB_PV
-        )
-    return why_not(facts, Way.PYGRUB_PV)
+    return pv_alone("Rackspace", facts, image)
 
 
 def plan(job: Job) -> Output:

@@ -73,10 +73,11 @@ class Tasks:
         if task["status"] == "pending":
             task["status"] = "processing"
         elif task["status"] == "processing" and not self.stuck:
-            self._end(task, token)
+            self.end(task, token)
         return task
 
-    def _end(self, task: dict[str, Any], token: str) -> None:
+    def end(self, task: dict[str, Any], token: str) -> None:
+        """End a task, with the image that it makes or with an error."""
         given = task["input"]
         _, data = self._swift("GET", given["import_from"], token)
         number = self.failures.pop(0) if self.failures else _judge(data)

@@ -19,6 +19,7 @@ from imagekit.publish.aws.account import Account, told
 from imagekit.publish.aws.parent import differing, read_back
 from imagekit.publish.aws.snapshot import Journal, Patience, tag_list
 from imagekit.publish.aws.undo import undo
+from imagekit.publish.course import settled
 from imagekit.publish.keeping import told_of
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishEbs
@@ -45,13 +46,7 @@ def publish(order: Order) -> list[Receipt]:
             results += _at_once(copied, rest, order)
     else:
         results = _at_once(publication.run, plans, order)
-    receipts = [one for one in results if isinstance(one, Receipt)]
-    errors = [one for one in results if not isinstance(one, Receipt)]
-    if errors:
-        for receipt in receipts:
-            order.terms.note(f"{receipt.region}: {receipt.result} is published, and stays")
-        raise errors[0]
-    return receipts
+    return settled(results, order.terms)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from openstack.image.v2.image import Image
 
 from imagekit.errors import PublishError
+from imagekit.publish.course import Course
 from imagekit.publish.openstack.body import Body
 from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, answered, told
 
@@ -32,8 +33,7 @@ class Images:
     cloud: Cloud
     publication: str
     patience: float
-    go_on: Callable[[], None]
-    wait: Callable[[float], bool]
+    course: Course
 
     def marked(self) -> list[Any]:
         """Return those that carry this publication's mark."""
@@ -91,8 +91,8 @@ class Images:
                     details=f"for {self.patience:.0f} s the image is {seen.status}",
                     hint="publish.openstack.patience gives it more seconds",
                 )
-            self.go_on()
-            self.wait(_PAUSE)
+            self.course.go_on()
+            self.course.wait(_PAUSE)
             waited += _PAUSE
 
     def check(self, image: str, body: Body) -> Any:  # noqa: ANN401 -- the SDK's

@@ -6,14 +6,16 @@ Rackspace Cloud Images, "Import an image": POST /v2/tasks {"type": "import", "in
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from imagekit.errors import PublishError
+from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
+from imagekit.publish.openstack import glance
 from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, told
 
+_GONE = 404
 _PAUSE = 5.0
 _ATTEMPTS = 3
 _PASSING = 396  # which Rackspace also says of an import that only went wrong
@@ -43,9 +45,7 @@ class Importer:
     cloud: Cloud
     patience: float
     entry: Entry
-    tell: Callable[[str], None]
-    go_on: Callable[[], None]
-    wait: Callable[[float], bool]
+    course: Course
 
     def check(self) -> None:
         """RefusedError for a cloud that takes no import tasks."""
@@ -67,7 +67,7 @@ class Importer:
             except FailedError as error:
                 if error.number != _PASSING or not left:
                     raise
-                self.tell(f"{error.brief} ({_PASSING}), which also is said of what went wrong in passing: again")
+                self.course.tell(f"{error.brief} ({_PASSING}), which may have passed: again")
         raise AssertionError  # the last attempt returns or raises
 
     def known(self, source: str) -> str | None:
@@ -91,23 +91,25 @@ class Importer:
         given = {"image_properties": {"name": name}, "import_from": source}
         with told("the import task"):
             task = self.cloud.image.create_task(type="import", input=given)
-        self.tell(f"the import task is {task.id}")
+        self.course.tell(f"the import task is {task.id}")
         return str(task.id)
 
     def _await(self, task: str) -> str:
-        self.entry.receipt.details["task"] = task
-        self.entry.save()
+        self.entry.made("task", task)
         end = time.monotonic() + self.patience
         while True:
-            self.go_on()
+            self.course.go_on()
             seen = self._seen(task)
             if seen.status == "success":
                 image = dict(seen.result or {}).get("image_id")
                 if not image:
                     raise PublishError("the import succeeded, and no image is told", details=f"task {task}")
+                self.entry.made("image", str(image))
+                self.entry.gone("task", task)
                 return str(image)
             if seen.status == "failure":
                 message = str(seen.message or "")
+                self.entry.gone("task", task)
                 number = re.search(r"\b[0-9]{3}\b", message)
                 raise FailedError(int(number[0]) if number else 0, message)
             if time.monotonic() > end:
@@ -116,7 +118,7 @@ class Importer:
                     details=f"for {self.patience:.0f} s task {task} is {seen.status}",
                     hint="publish.rackspace.patience gives it more seconds; a repeat goes on with the task",
                 )
-            self.wait(min(_PAUSE, self.patience / 10))
+            self.course.wait(min(_PAUSE, self.patience / 10))
 
     def _seen(self, task: str) -> Any:  # noqa: ANN401 -- the SDK's
         for left in reversed(range(_ATTEMPTS)):
@@ -126,5 +128,24 @@ class Importer:
             except LostError:
                 if not left:
                     raise
-                self.wait(_PAUSE)
+                self.course.wait(_PAUSE)
         raise AssertionError  # the last attempt returns or raises
+
+
+def remove(cloud: Cloud, task: str) -> None:
+    """Remove the image that a task has made; PublishError while it may still make one."""
+    try:
+        with told(f"the import task {task}"):
+            seen = cloud.image.get_task(task)
+    except RefusedError as error:
+        if error.status == _GONE:  # tasks are forgotten after a while, and their images are not
+            return
+        raise
+    image = dict(seen.result or {}).get("image_id")
+    if seen.status == "success" and image:
+        glance.remove(cloud, str(image))
+    elif seen.status not in {"success", "failure"}:
+        raise PublishError(
+            f"the import task {task} cannot be ended, and may still make an image",
+            hint="`imagekit receipts sweep` removes that, once it is there",
+        )

@@ -1,8 +1,7 @@
 """An image for a private OpenStack on Xen: to Glance by upload, by its staged import, or through Swift."""
 
 import secrets
-from contextlib import ExitStack
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from imagekit.errors import PublishError
@@ -10,7 +9,7 @@ from imagekit.publish import Order
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.cloud import LostError, told
 from imagekit.publish.openstack.glance import body_of
-from imagekit.publish.openstack.publication import Publication, check_file, lent, regions
+from imagekit.publish.openstack.publication import Publication, publish_by
 from imagekit.receipt import Receipt
 from imagekit.recipe import PublishOpenstack
 
@@ -20,14 +19,7 @@ _FORMATS = {"vhd": ("vhd", "bare"), "ovf": ("vhd", "ovf"), "raw": ("raw", "bare"
 
 def publish(order: Order) -> list[Receipt]:
     """Bring the artifact of the target openstack to each region."""
-    settings = cast("PublishOpenstack", order.settings)
-    check_file(order)
-    with ExitStack() as stack:
-        clouds = [stack.enter_context(lent(settings, region)) for region in regions(settings)]
-        publications = [_Upload(order, settings, one) for one in clouds]
-        for one in publications:
-            one.check()
-        return [one.run() for one in publications]
+    return publish_by(_Upload, order)
 
 
 class _Upload(Publication):
@@ -50,8 +42,8 @@ class _Upload(Publication):
                 entry.gone("image", image)
                 if not left:
                     raise
-                self._tell(f"{error.brief}; it begins again")
-                self._wait(_ATTEMPTS - left)
+                self._course.tell(f"{error.brief}; it begins again")
+                self._course.wait(_ATTEMPTS - left)
                 continue
             return image
         raise AssertionError  # the last attempt returns or raises
@@ -59,7 +51,7 @@ class _Upload(Publication):
     def _has_all(self, _image: Any) -> bool:  # noqa: ANN401 -- the SDK's
         try:
             self._images(Entry(self._receipt(), self._ledger)).check(
-                str(_image.id), body_of(self._order.path, self._go_on)
+                str(_image.id), body_of(self._order.path, self._course.go_on)
             )
         except PublishError:
             return False
@@ -89,7 +81,7 @@ class _Upload(Publication):
         return image
 
     def _fill(self, entry: Entry, image: str) -> None:
-        images, body = self._images(entry), body_of(self._order.path, self._go_on)
+        images, body = self._images(entry), body_of(self._order.path, self._course.go_on)
         method = self._settings.method
         if method == "web-download":
             images.bring(image, method, self._through_swift(entry))
@@ -98,7 +90,7 @@ class _Upload(Publication):
             if method == "staged":
                 images.bring(image, "glance-direct")
         images.check(image, body)
-        self._tell(f"{body.length / (1 << 20):.1f} MiB sent: image {image}")
+        self._course.tell(f"{body.length / (1 << 20):.1f} MiB sent: image {image}")
 
     def _through_swift(self, entry: Entry) -> str:
         """Return a URL, good for a while, of the file in Swift."""

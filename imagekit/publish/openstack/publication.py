@@ -6,13 +6,14 @@ Images carry that as a property, so a repeat finds them, whoever made them.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar, cast
 from uuid import uuid4
 
-from imagekit.errors import InterruptedByUser, UsageError, VerificationError
+from imagekit.errors import UsageError, VerificationError
 from imagekit.publish import Order
+from imagekit.publish.course import Course, attempted, settled
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack import hypervisor
 from imagekit.publish.openstack.cloud import Cloud, cloud
@@ -31,26 +32,27 @@ _SETTLE = 120  # seconds in which another machine's upload may end
 _PAUSE = 2.0
 
 
-def regions(settings: PublishOpenstack | PublishRackspace) -> tuple[str | None, ...]:
-    """Return the regions to publish to; None stands for the cloud's own."""
-    return settings.regions or (None,)
-
-
-def check_file(order: Order) -> None:
-    """VerificationError for a file that is not what its sidecar describes."""
+def publish_by(kind: "type[Publication]", order: Order) -> list[Receipt]:
+    """Bring an artifact to each region; everything that may refuse is asked in all of them first."""
+    settings = cast("PublishOpenstack | PublishRackspace", order.settings)
     if order.terms.rehearsed:
         raise UsageError("OpenStack is not rehearsed", hint="--rehearse is for AWS")
+    _check_file(order)
+    with ExitStack() as stack:
+        regions = dict.fromkeys(settings.regions or (None,))  # None: the cloud's own
+        clouds = [stack.enter_context(cloud(settings.os_cloud, region)) for region in regions]
+        publications = [kind(order, settings, one) for one in clouds]
+        for one in publications:
+            one.check()
+        return settled([attempted(one.run) for one in publications], order.terms)
+
+
+def _check_file(order: Order) -> None:
+    """VerificationError for a file that is not what its sidecar describes."""
     file, sidecar = order.sidecar.file, order.sidecar
     same = digest_file(order.path) == file.digest if file else map_blocks(order.path).digest == sidecar.digest
     if not same:
         raise VerificationError(f"{order.path} is not what its sidecar describes", hint="build it again")
-
-
-@contextmanager
-def lent(settings: PublishOpenstack | PublishRackspace, region: str | None) -> Iterator[Cloud]:
-    """Lend a region of the cloud that the settings name."""
-    with cloud(settings.os_cloud, region) as there:
-        yield there
 
 
 class Publication(ABC):
@@ -62,6 +64,7 @@ class Publication(ABC):
         self._order = order
         self._settings = settings
         self._cloud = there
+        self._course = Course.to(there.place, order.terms)
         self._ledger = Ledger(order.terms.state)
         self._run = uuid4().hex
         self._name = settings.name or order.sidecar.image
@@ -69,7 +72,7 @@ class Publication(ABC):
     def check(self) -> None:
         """Refuse what cannot be, before anything is sent anywhere."""
         if self._settings.hypervisor == "auto":
-            hypervisor.check(self._cloud, self._tell)
+            hypervisor.check(self._cloud, self._course.tell)
         if self._settings.start:
             self._servers(Entry(self._receipt(), self._ledger)).check()
 
@@ -106,12 +109,12 @@ class Publication(ABC):
             under_way = []
             for image in self._images(entry).marked():
                 if is_whole(image) or (image.status == "active" and self._has_all(image)):
-                    self._tell(f"the image is there already: {image.id}")
+                    self._course.tell(f"the image is there already: {image.id}")
                     entry.found("image", str(image.id))
                     self._images(entry).mark(str(image.id), {COMPLETE: str(image.id)})
                     return str(image.id)
                 if entry.has("image", str(image.id)):
-                    self._tell(f"image {image.id} was not finished: it goes, and is made again")
+                    self._course.tell(f"image {image.id} was not finished: it goes, and is made again")
                     self._images(entry).remove(str(image.id))
                     entry.gone("image", str(image.id))
                 elif image.status in {"saving", "importing", "uploading"}:
@@ -119,8 +122,8 @@ class Publication(ABC):
             if not under_way or waited >= _SETTLE:
                 return None
             if not waited:
-                self._tell(f"another run makes this image: {under_way[0]}")
-            self._wait(_PAUSE)
+                self._course.tell(f"another run makes this image: {under_way[0]}")
+            self._course.wait(_PAUSE)
             waited += _PAUSE
 
     def _settled(self, entry: Entry, image: str) -> str:
@@ -129,7 +132,7 @@ class Publication(ABC):
         for mark in (True, False):
             others = [str(one.id) for one in images.marked() if is_whole(one) and one.id != image]
             if others and (mark or min(others) < image):
-                self._tell(f"another run has made this image, too: {image} goes")
+                self._course.tell(f"another run has made this image, too: {image} goes")
                 images.remove(image)
                 entry.gone("image", image)
                 entry.found("image", min(others))
@@ -177,7 +180,7 @@ class Publication(ABC):
         return {"min_disk": -(-self._order.sidecar.length // _GIB), "min_ram": memory // _MIB}
 
     def _images(self, entry: Entry) -> Images:
-        return Images(self._cloud, entry.receipt.id, float(self._settings.patience), self._go_on, self._wait)
+        return Images(self._cloud, entry.receipt.id, float(self._settings.patience), self._course)
 
     def _shelf(self, entry: Entry) -> Shelf:
         settings = self._settings
@@ -188,13 +191,11 @@ class Publication(ABC):
             settings.workers,
             float(settings.patience),
             entry,
-            self._tell,
-            self._go_on,
-            self._wait,
+            self._course,
         )
 
     def _servers(self, entry: Entry) -> Servers:
-        return Servers(self._cloud, self._settings, entry, self._tell, self._wait)
+        return Servers(self._cloud, self._settings, entry, self._course)
 
     def _undoing(self, entry: Entry) -> Undoing:
         def enter_unknown() -> None:
@@ -206,23 +207,11 @@ class Publication(ABC):
                     entry.made("server", str(server.id))
 
         def taken_back() -> list[Resource]:
-            return undo(self._cloud, entry.receipt, self._ledger, self._wait)
+            return undo(self._cloud, entry.receipt, self._ledger, self._course.wait)
 
         keep, place = self._order.terms.keep, self._cloud.place
-        return Undoing(entry, place, keep, self._tell, enter_unknown, taken_back)
+        return Undoing(entry, place, keep, self._course.tell, enter_unknown, taken_back)
 
     def _object_name(self, entry: Entry) -> str:
         """Return the object's name: the same for every run of this publication."""
         return f"{entry.receipt.id}/{self._order.path.name}"
-
-    def _tell(self, text: str) -> None:
-        self._order.terms.note(f"{self._cloud.place}: {text}")
-
-    def _go_on(self) -> None:
-        if self._order.terms.stop.is_set():
-            raise InterruptedByUser("interrupted")
-
-    def _wait(self, seconds: float) -> bool:
-        if self._order.terms.stop.wait(seconds):
-            raise InterruptedByUser("interrupted")
-        return True

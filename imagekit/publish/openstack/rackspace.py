@@ -1,31 +1,20 @@
 """An image for Rackspace's cloud: a VHD to Cloud Files, and Glance's import task from there."""
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from imagekit.errors import PublishError
 from imagekit.publish import Order
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.importing import Importer
-from imagekit.publish.openstack.publication import Publication, check_file, lent, regions
+from imagekit.publish.openstack.publication import Publication, publish_by
 from imagekit.receipt import Receipt
 from imagekit.targets.rackspace import LARGEST_DISK, LARGEST_FILE
-
-if TYPE_CHECKING:
-    from imagekit.recipe import PublishRackspace
 
 
 def publish(order: Order) -> list[Receipt]:
     """Bring the artifact of the target rackspace to each region."""
-    settings = cast("PublishRackspace", order.settings)
-    check_file(order)
     _check_sizes(order)
-    with ExitStack() as stack:
-        clouds = [stack.enter_context(lent(settings, region)) for region in regions(settings)]
-        publications = [_Import(order, settings, one) for one in clouds]
-        for one in publications:
-            one.check()
-        return [one.run() for one in publications]
+    return publish_by(_Import, order)
 
 
 def _check_sizes(order: Order) -> None:
@@ -56,11 +45,10 @@ class _Import(Publication):
         source = f"{self._settings.container}/{name}"
         if importer.known(source) is None:
             self._shelf(entry).put(self._order.path, name)
-            self._tell(f"{self._order.path.stat().st_size / (1 << 20):.1f} MiB are in Cloud Files")
+            self._course.tell(f"{self._order.path.stat().st_size / (1 << 20):.1f} MiB are in Cloud Files")
         image = importer.bring(source, self._name)
-        entry.made("image", image)
         self._images(entry).mark(image, {**self._properties(), **self._marks(entry)})
-        self._tell(f"image {image}")
+        self._course.tell(f"image {image}")
         return image
 
     def _has_all(self, _image: Any) -> bool:  # noqa: ANN401 -- the SDK's
@@ -71,5 +59,4 @@ class _Import(Publication):
         return {**given, **self._needs, **self._settings.properties}
 
     def _importer(self, entry: Entry) -> Importer:
-        patience = float(self._settings.patience)
-        return Importer(self._cloud, patience, entry, self._tell, self._go_on, self._wait)
+        return Importer(self._cloud, float(self._settings.patience), entry, self._course)

@@ -8,6 +8,7 @@ from typing import Any
 from openstack import utils
 
 from imagekit.errors import PublishError, UsageError
+from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, told
 from imagekit.publish.openstack.glance import PUBLICATION
@@ -26,8 +27,7 @@ class Servers:
     cloud: Cloud
     settings: PublishOpenstack | PublishRackspace
     entry: Entry
-    tell: Callable[[str], None]
-    wait: Callable[[float], bool]
+    course: Course
 
     def check(self) -> None:
         """UsageError for a flavor or network that is not named, or not there."""
@@ -43,11 +43,11 @@ class Servers:
         found = next(iter(self.marked()), None)
         if found is not None and found.status == "ACTIVE":
             self.entry.found("server", str(found.id))
-            self.tell(f"the server is there already: {found.id}")
+            self.course.tell(f"the server is there already: {found.id}")
             return str(found.id)
         if found is not None and found.status != "BUILD":
-            self.tell(f"server {found.id} is {found.status}: it goes, and another one comes")
-            remove(self.cloud, str(found.id), self.wait)
+            self.course.tell(f"server {found.id} is {found.status}: it goes, and another one comes")
+            remove(self.cloud, str(found.id), self.course.wait)
             self.entry.gone("server", str(found.id))
             found = None
         server = str(found.id) if found is not None else self._create(name, image)
@@ -72,7 +72,7 @@ class Servers:
                 **wanted,
             )
         self.entry.made("server", str(made.id))
-        self.tell(f"server {name}: {made.id}")
+        self.course.tell(f"server {name}: {made.id}")
         return str(made.id)
 
     def _await(self, server: str) -> None:
@@ -90,8 +90,8 @@ class Servers:
                 )
             elif time.monotonic() > end:
                 raise LostError("the server does not come up", details=f"{self.settings.patience} s have passed")
-            self.wait(min(_PAUSE, float(self.settings.watch)))
-        self.tell(f"it runs, for {self.settings.watch} s now")
+            self.course.wait(min(_PAUSE, float(self.settings.watch)))
+        self.course.tell(f"it runs, for {self.settings.watch} s now")
 
     def _console(self, server: str) -> str:
         try:

@@ -5,12 +5,13 @@ MD5, and a static large object's manifest names those of all segments, which Swi
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.body import Body
 from imagekit.publish.openstack.cloud import Cloud, LostError, answered, told
@@ -31,9 +32,7 @@ class Shelf:
     workers: int
     patience: float
     entry: Entry
-    tell: Callable[[str], None]
-    go_on: Callable[[], None]
-    wait: Callable[[float], bool]
+    course: Course
 
     def put(self, path: Path, name: str) -> None:
         """Bring a file to an object; LostError when a segment went wrong too often."""
@@ -82,10 +81,10 @@ class Shelf:
 
     def _put_part(self, path: Path, name: str, at: int, length: int, there: Mapping[str, tuple[int, str]]) -> str:
         """Send a part, unless it is there; return its MD5."""
-        body = Body(path, at, length, ("md5",), self.go_on)
+        body = Body(path, at, length, ("md5",), self.course.go_on)
         known = there.get(name)
         if known is not None and known[0] == length and known[1] == body.summed("md5"):
-            self.tell(f"{name} is there already")
+            self.course.tell(f"{name} is there already")
             return known[1]
         for left in reversed(range(_ATTEMPTS)):
             try:
@@ -93,8 +92,8 @@ class Shelf:
             except LostError as error:
                 if not left:
                     raise
-                self.tell(f"{error.brief}; it is sent again")
-                self.wait(_ATTEMPTS - left)
+                self.course.tell(f"{error.brief}; it is sent again")
+                self.course.wait(_ATTEMPTS - left)
         raise AssertionError  # the last attempt returns or raises
 
     def _send(self, name: str, body: Body) -> str:

@@ -1,6 +1,5 @@
 """Taking back what publications to OpenStack made: by receipt, and by the marks that images carry."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,11 +7,13 @@ from typing import cast
 
 from imagekit.errors import PublishError
 from imagekit.publish import Ask
+from imagekit.publish.course import wait
 from imagekit.publish.keeping import Orphan, is_before, take_back
-from imagekit.publish.openstack import glance, server, shelf
+from imagekit.publish.openstack import glance, importing, server, shelf
 from imagekit.publish.openstack.cloud import Cloud, cloud, told
 from imagekit.receipt import PUBLISHED, Ledger, Receipt, Resource
 
+Wait = Callable[[float], bool]
 TARGETS = ("openstack", "rackspace")
 
 
@@ -29,7 +30,7 @@ class Keeper:
         if not receipt.left:
             return []
         with _cloud_of(receipt) as there:
-            return undo(there, receipt, ledger, _wait)
+            return undo(there, receipt, ledger, wait)
 
     def places(self, named: Sequence[str], ledger: Ledger) -> list[str]:
         """Return the clouds of receipts, of those that are named: CLOUD/REGION, or either of them."""
@@ -57,21 +58,23 @@ class Keeper:
     def remove(self, orphan: Orphan) -> None:
         """Remove one of them."""
         with _cloud_of(self._receipts[orphan.region][-1]) as there:
-            remove(there, orphan.kind, orphan.id, _wait)
+            remove(there, orphan.kind, orphan.id, wait)
 
 
-def undo(there: Cloud, receipt: Receipt, ledger: Ledger, wait: Callable[[float], bool]) -> list[Resource]:
+def undo(there: Cloud, receipt: Receipt, ledger: Ledger, wait: Wait) -> list[Resource]:
     """Remove what a publication made, the newest first, and return it; what cannot go does not keep the rest."""
-    last = sorted(receipt.left, key=lambda one: one.kind == "container")
+    last = sorted(receipt.left, key=lambda one: (one.kind == "container", one.kind == "task"))
     return take_back(last, receipt, ledger, lambda one: remove(there, one.kind, one.id, wait))
 
 
-def remove(there: Cloud, kind: str, name: str, wait: Callable[[float], bool]) -> None:
+def remove(there: Cloud, kind: str, name: str, wait: Wait) -> None:
     """Remove one thing; what is gone already counts as removed."""
     if kind == "image":
         glance.remove(there, name)
     elif kind == "server":
         server.remove(there, name, wait)
+    elif kind == "task":
+        importing.remove(there, name)
     elif kind in {"object", "container"}:
         shelf.remove(there, kind, name)
     else:
@@ -95,8 +98,3 @@ def _cloud_of(receipt: Receipt) -> Iterator[Cloud]:
     region = cast("str", receipt.details.get("region", ""))
     with cloud(named or None, region or None) as there:
         yield there
-
-
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True

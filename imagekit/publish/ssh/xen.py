@@ -22,6 +22,7 @@ from imagekit.formats.domain import Domain
 from imagekit.formats.xl import xl_cfg
 from imagekit.formats.xl_reading import domain_of
 from imagekit.publish import Order
+from imagekit.publish.course import Course
 from imagekit.publish.keeping import told_of
 from imagekit.publish.ssh import transfer
 from imagekit.publish.ssh.connection import Host, LostError, connected
@@ -105,6 +106,7 @@ class _Publication:
         self._named = named
         self._goods = goods
         self._ledger = Ledger(order.terms.state)
+        self._course = Course.to(named, order.terms)
         self._starts = settings.start or settings.replace
         self._host: Host | None = None
 
@@ -135,11 +137,11 @@ class _Publication:
                 with connected(self._named, self._order.terms.environment) as self._host:
                     self._make(self._host, receipt)
             except LostError as error:
-                self._go_on()
+                self._course.go_on()
                 if not left or not receipt.resources:
                     raise
-                self._tell(f"{error.brief}; it goes on in a moment")
-                self._wait(_ATTEMPTS - left)
+                self._course.tell(f"{error.brief}; it goes on in a moment")
+                self._course.wait(_ATTEMPTS - left)
             else:
                 return
 
@@ -154,12 +156,12 @@ class _Publication:
         self._enter(receipt)
         for path, blocks, target in self._goods.files:
             if (runs or _had_domain(receipt)) and transfer.has_length(host, target, blocks.length):
-                self._tell(f"{target} is there already, and the domain's")  # which may have written to it
+                self._course.tell(f"{target} is there already, and the domain's")  # which may have written to it
             else:
                 self._place(host, receipt, path, blocks, target)
         self._configure(host, receipt)
         if runs:
-            self._tell(f"{self._goods.domain.name} runs there already")
+            self._course.tell(f"{self._goods.domain.name} runs there already")
         elif self._starts:
             starter.start()
         receipt.result, receipt.state, receipt.ended = self._goods.configuration, PUBLISHED, now()
@@ -181,15 +183,15 @@ class _Publication:
     def _place(self, host: Host, receipt: Receipt, path: Path, blocks: BlockMap, target: str) -> None:
         """Bring a file there, beside its place first, unless it is there."""
         if transfer.is_there(host, path, blocks, target):
-            self._tell(f"{target} is there already")
+            self._course.tell(f"{target} is there already")
             self._file(receipt, target, fresh=False)
             return
         transfer.check_room(host, dirname(target), len(blocks.blocks) * BLOCK)
         self._file(receipt, target, fresh=True)
-        sent = transfer.send(host, path, blocks, target + PART, self._go_on)
+        sent = transfer.send(host, path, blocks, target + PART, self._course.go_on)
         with host.files() as files:
             files.posix_rename(target + PART, target)
-        self._tell(f"{target}: {sent / (1 << 20):.1f} MiB sent, of {blocks.length / (1 << 20):.0f}")
+        self._course.tell(f"{target}: {sent / (1 << 20):.1f} MiB sent, of {blocks.length / (1 << 20):.0f}")
 
     def _configure(self, host: Host, receipt: Receipt) -> None:
         target, data = self._goods.configuration, self._goods.text.encode()
@@ -222,13 +224,13 @@ class _Publication:
                 except InterruptedByUser:
                     raise
                 except (ImagekitError, OSError, paramiko.SSHException) as error:
-                    self._tell(f"warning: the domain that was replaced has left something: {error}")
+                    self._course.tell(f"warning: the domain that was replaced has left something: {error}")
         receipt.details.pop(REPLACED, None)
         self._ledger.write(receipt)
 
     def _take_away(self, host: Host, known: Receipt) -> None:
         with self._ledger.entry(known) as old:
-            self._tell(f"replaced, and removed: {told_of(undo(host, old, self._ledger))}")
+            self._course.tell(f"replaced, and removed: {told_of(undo(host, old, self._ledger))}")
             old.state, old.ended = DESTROYED, now()
             self._ledger.write(old)
 
@@ -242,11 +244,11 @@ class _Publication:
                 with suppress(ImagekitError), connected(self._named, self._order.terms.environment) as host:
                     self._starter(host, receipt).settle()
             if receipt.left:
-                self._tell(f"kept, to go on with: {told_of(receipt.left)}")
+                self._course.tell(f"kept, to go on with: {told_of(receipt.left)}")
             raise
         except Exception as error:
             if receipt.state == PUBLISHED:
-                self._tell(f"{receipt.result} is published, and stays")
+                self._course.tell(f"{receipt.result} is published, and stays")
             elif receipt.resources:
                 self._failed(receipt, error)
             if isinstance(error, paramiko.SSHException | OSError):
@@ -260,32 +262,21 @@ class _Publication:
         left = receipt.left
         if self._order.terms.keep or not left:
             if left:
-                self._tell(f"kept, as asked: {told_of(left)}")
+                self._course.tell(f"kept, as asked: {told_of(left)}")
             return
         try:
             with connected(self._named, self._order.terms.environment) as host:
-                self._tell(f"removed again: {told_of(undo(host, receipt, self._ledger))}")
+                self._course.tell(f"removed again: {told_of(undo(host, receipt, self._ledger))}")
             receipt.state, receipt.result = DESTROYED, ""
             self._ledger.write(receipt)
         except (ImagekitError, OSError, paramiko.SSHException) as second:
             brief = second.brief if isinstance(second, ImagekitError) else str(second)
-            self._tell(f"left on the host: {told_of(receipt.left)} ({brief})")
+            self._course.tell(f"left on the host: {told_of(receipt.left)} ({brief})")
 
     def _starter(self, host: Host, receipt: Receipt) -> Starter:
         domain = self._goods.domain
         wanted = Wanted(domain.name, str(domain.uuid), self._goods.configuration, self._settings.watch)
         return Starter(Xl(host), wanted, receipt, self._ledger, self._order.terms.note)
-
-    def _tell(self, text: str) -> None:
-        self._order.terms.note(text if text.startswith(f"{self._named}:") else f"{self._named}: {text}")
-
-    def _go_on(self) -> None:
-        if self._order.terms.stop.is_set():
-            raise InterruptedByUser("interrupted")
-
-    def _wait(self, seconds: float) -> None:
-        if self._order.terms.stop.wait(seconds):
-            raise InterruptedByUser("interrupted")
 
 
 def _had_domain(receipt: Receipt) -> bool:

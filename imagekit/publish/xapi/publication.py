@@ -15,6 +15,7 @@ from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, Usag
 from imagekit.formats.xapi import DIGEST, Appliance, Kind, Value
 from imagekit.kernel import Way
 from imagekit.publish import Order
+from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
@@ -69,6 +70,7 @@ class _Publication:
         self._goods = brought
         self._session = session
         self._ledger = Ledger(order.terms.state)
+        self._course = Course.to(settings.host or "", order.terms)
         self._starts = settings.start or settings.replace
         self._run = uuid4().hex
         self._kind = cast("Kind", order.sidecar.boot["guest"])
@@ -164,14 +166,14 @@ class _Publication:
             raise VerificationError(f"{kernel} is not what the sidecar describes", hint="build it again")
         entry.receipt.details["ssh"] = self._ssh
         entry.made("kernel", target)
-        dom0.place(self._ssh, self._order.terms.environment, kernel, target, self._go_on)
-        self._tell(f"{target} is in dom0")
+        dom0.place(self._ssh, self._order.terms.environment, kernel, target, self._course.go_on)
+        self._course.tell(f"{target} is in dom0")
 
     def _ending(self, entry: Entry, named: Appliance) -> Ending:
         terms = self._order.terms
         labels = {"VDI": label_of(named), "VM": named.name}
         environment, keep = terms.environment, terms.keep
-        return Ending(self._session, entry, self._run, self._task, labels, environment, keep, self._tell)
+        return Ending(self._session, entry, self._run, self._task, labels, environment, keep, self._course.tell)
 
     @property
     def _task(self) -> str:
@@ -187,8 +189,8 @@ class _Publication:
             entry.gone("task", task)
 
         tasks = handler.Tasks(session, self._task, begun, ended)
-        sender = Sender(session, tasks, silence, self._tell, self._go_on)
-        reader = Reader(session, tasks, silence, self._go_on) if self._settings.check else None
+        sender = Sender(session, tasks, silence, self._course.tell, self._course.go_on)
+        reader = Reader(session, tasks, silence, self._course.go_on) if self._settings.check else None
         return Bringer(
             session,
             entry,
@@ -196,8 +198,8 @@ class _Publication:
             place,
             sender,
             reader,
-            self._tell,
-            self._wait,
+            self._course.tell,
+            self._course.wait,
             alone=self._options is not None,
         )
 
@@ -205,8 +207,8 @@ class _Publication:
         """Return the UUID and the reference of the VM, found or made, and started where that is wanted."""
         ref, uuid, state = self._found(entry, named) or self._made(entry, disk, named, networks)
         if self._starts and state != "Running":
-            machine.start(self._session, ref, self._settings.watch, self._wait)
-            self._tell(f"it runs, for {self._settings.watch} s now")
+            machine.start(self._session, ref, self._settings.watch, self._course.wait)
+            self._course.tell(f"it runs, for {self._settings.watch} s now")
         return uuid, ref
 
     def _found(self, entry: Entry, named: Appliance) -> tuple[str, str, str] | None:
@@ -217,15 +219,15 @@ class _Publication:
             mark = storage.PUBLICATION
             found |= {ref: one for ref, one in holders if one["other_config"].get(mark) == entry.receipt.id}
         for ref in found:
-            record = storage.settled(self._session, "VM", ref, self._wait, self._tell)
+            record = storage.settled(self._session, "VM", ref, self._course.wait, self._course.tell)
             if record is None:
                 continue
             uuid, state = str(record["uuid"]), str(record["power_state"])
             if storage.is_whole(record):
-                self._tell(f"the VM is there already, {state.lower()}: {uuid}")
+                self._course.tell(f"the VM is there already, {state.lower()}: {uuid}")
                 entry.found("vm", uuid)
                 return ref, uuid, state
-            self._tell(f"VM {uuid} was not finished: it goes, and is made again")
+            self._course.tell(f"VM {uuid} was not finished: it goes, and is made again")
             machine.destroy(self._session, uuid)
         return None
 
@@ -235,14 +237,14 @@ class _Publication:
         if named.kernel:
             self._kernel(entry, named.kernel)
         if not entry.has("vdi", vdi_uuid):
-            self._wait(storage.GRACE)
+            self._course.wait(storage.GRACE)
             found = self._found(entry, named)
             if found is not None:
                 return found
         marked = replace(named, other_config={**named.other_config, storage.BEGUN: now()})
         ref, uuid = machine.make(self._session, marked, networks, vdi)
         entry.made("vm", uuid)
-        self._tell(f"VM {named.name}: {uuid}")
+        self._course.tell(f"VM {named.name}: {uuid}")
         return ref, uuid, "Halted"
 
     def _retire(self, name: str, but: str) -> None:
@@ -250,42 +252,30 @@ class _Publication:
         try:
             earlier = machine.earlier(self._session, name, but)
         except PublishError as error:
-            self._tell(f"warning: earlier VMs of the name {name} could not be looked for: {error}")
+            self._course.tell(f"warning: earlier VMs of the name {name} could not be looked for: {error}")
             return
         for record in earlier:
             words = f"VM {record['uuid']}, an earlier {name},"
             try:
                 self._take_away(record)
-                self._tell(f"{words} is gone, and its disk")
+                self._course.tell(f"{words} is gone, and its disk")
             except InterruptedByUser:
                 raise
             except ImagekitError as error:
-                self._tell(f"warning: {words} could not be taken away: {error}")
+                self._course.tell(f"warning: {words} could not be taken away: {error}")
 
     def _take_away(self, record: Mapping[str, Any]) -> None:
         """Destroy an earlier VM and what its publication brought with it; no disk that somebody else added."""
         vdis = machine.own_disks(self._session, record)
         machine.destroy(self._session, str(record["uuid"]))
         for vdi in vdis:
-            storage.destroy(self._session, vdi, self._wait)
+            storage.destroy(self._session, vdi, self._course.wait)
         known = self._ledger.find(str(record["other_config"][storage.PUBLICATION]))
         if known is not None:
             with self._ledger.entry(known) as old:
                 undo(self._session, old, self._ledger, self._order.terms.environment)
                 old.state, old.ended = DESTROYED, now()
                 self._ledger.write(old)
-
-    def _tell(self, text: str) -> None:
-        self._order.terms.note(f"{self._settings.host}: {text}")
-
-    def _go_on(self) -> None:
-        if self._order.terms.stop.is_set():
-            raise InterruptedByUser("interrupted")
-
-    def _wait(self, seconds: float) -> bool:
-        if self._order.terms.stop.wait(seconds):
-            raise InterruptedByUser("interrupted")
-        return True
 
 
 def _machine_options(order: Order) -> dict[str, Value]:

@@ -1,6 +1,5 @@
 """Taking back what was brought into pools: VMs first, then their disks."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -9,6 +8,7 @@ from typing import cast
 
 from imagekit.errors import PublishError
 from imagekit.publish import Ask
+from imagekit.publish.course import wait
 from imagekit.publish.keeping import Orphan, is_before, take_back
 from imagekit.publish.xapi import dom0, handler, machine, storage
 from imagekit.publish.xapi.address import address_of
@@ -99,11 +99,6 @@ def _unfinished(session: Session, place: str, before: datetime) -> Iterator[Orph
                 yield Orphan(kind.lower(), str(record["uuid"]), place, begun, "it was begun and never finished")
 
 
-def _wait(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True
-
-
 def undo(session: Session, receipt: Receipt, ledger: Ledger, environment: Mapping[str, str]) -> list[Resource]:
     """Remove what a publication made, the newest first, and return it; what cannot go does not keep the rest."""
 
@@ -123,7 +118,7 @@ def remove(session: Session, kind: str, uuid: str) -> None:
     elif kind == "vdi":
         ref = storage.by_uuid(session, "VDI", uuid)
         if ref is not None:
-            storage.destroy(session, ref, _wait)
+            storage.destroy(session, ref, wait)
     elif kind == "task":
         handler.end(session, uuid)
     else:

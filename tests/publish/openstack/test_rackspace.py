@@ -143,6 +143,25 @@ def test_a_task_that_never_ends(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path
     assert left(cloud) == ([again.out.strip()], [])
 
 
+def test_what_a_task_makes_after_all_is_swept(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+    """A publication that gave its task up does not know of the image, which has no marks."""
+    gate.tasks.stuck = True
+    said = cli("publish", recipe, "--patience", "1")
+    assert said.code == 5
+    assert "left in envvars/RegionOne: task " in said.err
+    sweep = ("receipts", "sweep", "--older-than", "0h")
+    said = cli(*sweep)
+    assert (said.code, "cannot be ended" in said.err) == (5, True), said.err
+    gate.tasks.stuck = False
+    (task,) = gate.tasks.made.values()
+    gate.tasks.end(task, cloud.auth_token)
+    assert len(left(cloud)[0]) == 1
+    said = cli(*sweep)
+    assert said.code == 0, said.err
+    assert said.out.split()[0] == "task"
+    assert left(cloud) == ([], [])
+
+
 def test_a_cloud_without_import_tasks(gate: Gate, cli: Cli, build: Build) -> None:
     gate.tasks.enabled = False
     said = cli("publish", build(target="rackspace"))
