@@ -26,6 +26,7 @@ test: setup kernels lint
 	pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --cov-fail-under=95
 
 test-long: setup kernels
+	@tools/setup-openstack
 	pytest -n $(WORKERS) -m long
 
 lint: setup

@@ -126,13 +126,12 @@ def sweep(
     for _, one in found:
         verb = "would remove" if dry_run else "removing"
         tell(f"{verb} {one.kind} {one.id} ({one.region}), {one.made}: {one.why}")
-    if not dry_run:
-        swept.remove(found)
+    told = [one for _, one in found] if dry_run else swept.remove(found)
     if as_json:
-        listed = [{"kind": one.kind, "id": one.id, "region": one.region, "why": one.why} for _, one in found]
+        listed = [{"kind": one.kind, "id": one.id, "region": one.region, "why": one.why} for one in told]
         say(json.dumps({"orphans": listed, "removed": not dry_run}))
     else:
-        for _, one in found:
+        for one in told:
             say(one.id)
     if swept.failed:
         raise swept.failed[0]
@@ -174,8 +173,9 @@ class _Sweep:
     def _orphans(self, keeper: "Keeper", places: list[str]) -> "list[Orphan]":
         return aside(lambda _: keeper.orphans(places, self._age, self._ledger), Event())
 
-    def remove(self, found: "list[tuple[Keeper, Orphan]]") -> None:
-        """Remove it, and enter that into the receipts."""
+    def remove(self, found: "list[tuple[Keeper, Orphan]]") -> "list[Orphan]":
+        """Remove it, and enter that into the receipts; return what is gone now."""
+        gone = []
         for keeper, one in found:
             try:
                 self._remove(keeper, one)
@@ -185,6 +185,8 @@ class _Sweep:
                 self.failed.append(error)
                 continue
             _enter_gone(self._ledger, one.id)
+            gone.append(one)
+        return gone
 
 
 def _taken_back(receipt: "Receipt", ledger: "Ledger") -> "list[Resource]":

@@ -6,6 +6,8 @@ from pathlib import Path
 HOST = "127.0.0.1"
 SIZE_CAP = 40 << 20
 """Bytes of an image that Glance takes."""
+QUOTA = 44 << 20
+"""Bytes of all images of a project."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def _glance(root: Path, venv: Path, ports: Ports) -> None:
 enabled_backends = local:file
 enabled_import_methods = [glance-direct,web-download]
 image_size_cap = {SIZE_CAP}
+user_storage_quota = {QUOTA}B
 [glance_store]
 default_backend = local
 [local]

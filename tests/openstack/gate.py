@@ -1,8 +1,9 @@
 """The gate in front of real Glance and Swift: it records calls, plays faults, and stands in for what is not there.
 
-Faults are texts, `METHOD PATH NUMBERS WHAT`: PATH a regular expression, NUMBERS such as 1 or 2-3 of the
-calls that it meets, WHAT a status, `cut=BYTES` of the request's body, `reset`, `revoke` (the token, at Keystone)
-or `flip` (one bit of the body on its way). Beside them: Rackspace's import tasks, and a Nova that knows few calls.
+Faults are texts, `METHOD PATH NUMBERS WHAT`: METHOD or *, PATH a regular expression, NUMBERS such as 1 or 2-3
+of the calls that it meets, WHAT a status, `cut=BYTES` of the request's body, `reset`, `revoke` (the token, at
+Keystone) or `flip` (one bit of the body on its way). Beside them: Rackspace's import tasks, and a Nova that knows
+few calls.
 """
 
 import http.client
@@ -11,6 +12,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -41,7 +43,7 @@ class Fault:
         return cls(method, path, int(first), int(last or first), what)
 
     def meets(self, method: str, path: str) -> bool:
-        if method != self.method or not re.search(self.path, path):
+        if self.method not in {method, "*"} or not re.search(self.path, path):
             return False
         self.met += 1
         return self.first <= self.met <= self.last
@@ -56,6 +58,8 @@ class Gate:
     calls: list[str] = field(default_factory=list)
     received: int = 0
     """Bytes of bodies that came from the client."""
+    latency: float = 0.0
+    """Seconds before each answer."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -66,7 +70,7 @@ class Gate:
         self.faults = [Fault.of(text) for text in texts]
 
     def clear(self) -> None:
-        self.faults, self.calls, self.received = [], [], 0
+        self.faults, self.calls, self.received, self.latency = [], [], 0, 0.0
         self.tasks.clear()
         self.nova.clear()
 
@@ -105,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         gate = self.server.gate
         what = gate.met(self.command, self.path)
+        time.sleep(gate.latency)
         if what == "reset":
             self._reset()
         elif what.isdigit():

@@ -5,11 +5,11 @@ that says no, LostError for no answer and for 5xx, after which the same call may
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import unescape
-from typing import Any
+from typing import Any, TypeVar
 
 import openstack
 from keystoneauth1 import exceptions as identity
@@ -18,10 +18,13 @@ from openstack.connection import Connection
 from requests import RequestException, Response
 
 from imagekit.errors import PublishError, UsageError
+from imagekit.publish.course import Course
 from imagekit.version import __version__
 
+Answer = TypeVar("Answer")
 ANSWER = 60.0
 """Seconds that a server may take for an answer to what is no upload."""
+_ATTEMPTS = 3
 _SERVER = 500
 _GONE = 404
 _MOST_WORDS = 300
@@ -112,6 +115,19 @@ def told(what: str) -> Iterator[None]:
         raise RefusedError(f"{what}: the cloud has no such service", _GONE, words_of(str(error))) from None
     except (identity.ClientException, sdk.SDKException, RequestException) as error:
         raise LostError(f"{what}: the connection failed", details=words_of(str(error))) from None
+
+
+def persistent(call: Callable[[], Answer], course: Course) -> Answer:
+    """Return the answer to a call that may be repeated; LostError when there was none several times."""
+    for left in reversed(range(_ATTEMPTS)):
+        course.go_on()
+        try:
+            return call()
+        except LostError:
+            if not left:
+                raise
+            course.wait(_ATTEMPTS - left)
+    raise AssertionError  # the last attempt returns or raises
 
 
 def answered(response: Response, what: str) -> Response:

@@ -15,7 +15,7 @@ from openstack.image.v2.image import Image
 from imagekit.errors import PublishError
 from imagekit.publish.course import Course
 from imagekit.publish.openstack.body import Body
-from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, answered, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, answered, persistent, told
 
 PUBLICATION, RUN, COMPLETE = "imagekit_publication", "imagekit_run", "imagekit_complete"
 """Properties: the receipt's id; the run that made it; the image's own id, once it is whole."""
@@ -37,29 +37,42 @@ class Images:
 
     def marked(self) -> list[Any]:
         """Return those that carry this publication's mark."""
-        with told("the list of images"):
-            listed = list(self.cloud.image.images(owner=self.cloud.project))
-        return [one for one in listed if (one.properties or {}).get(PUBLICATION) == self.publication]
+
+        def listed() -> list[Any]:
+            with told("the list of images"):
+                return list(self.cloud.image.images(owner=self.cloud.project))
+
+        everything = persistent(listed, self.course)
+        return [one for one in everything if (one.properties or {}).get(PUBLICATION) == self.publication]
 
     def get(self, image: str) -> Any:  # noqa: ANN401 -- the SDK's
         """Return an image."""
-        with told("the image"):
-            return self.cloud.image.get_image(image)
+
+        def seen() -> Any:  # noqa: ANN401
+            with told("the image"):
+                return self.cloud.image.get_image(image)
+
+        return persistent(seen, self.course)
 
     def create(self, attributes: Mapping[str, object]) -> str:
         """Make an image without data, and return its id."""
+        self.course.go_on()
         with told("the image"):
             return str(Image.new(**attributes).create(self.cloud.image).id)
 
     def mark(self, image: str, properties: Mapping[str, object]) -> None:
         """Set properties, whether they are there already or not."""
         patch = [{"op": "add", "path": f"/{name}", "value": value} for name, value in properties.items()]
-        what = "the image's properties"
-        with told(what):
-            answer = self.cloud.image.patch(
-                f"/images/{image}", data=json.dumps(patch).encode(), headers={"Content-Type": _PATCH}
-            )
-        answered(answer, what)
+        what, headers = "the image's properties", {"Content-Type": _PATCH}
+
+        def patched() -> None:
+            with told(what):
+                answer = self.cloud.image.patch(
+                    f"/images/{image}", data=json.dumps(patch).encode(), headers=headers
+                )
+            answered(answer, what)
+
+        persistent(patched, self.course)
 
     def send(self, image: str, body: Body, *, staged: bool) -> None:
         """Fill an image; RefusedError when Glance does not take it, LostError when the connection broke."""
@@ -77,6 +90,7 @@ class Images:
 
     def bring(self, image: str, method: str, uri: str | None = None) -> None:
         """Have Glance import what was staged, or what lies at a URI; wait until it has."""
+        self.course.go_on()
         with told("the import"):
             answer = self.get(image).import_image(self.cloud.image, method, uri=uri)
         answered(answer, "the import")

@@ -13,7 +13,7 @@ from imagekit.errors import PublishError
 from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack import glance
-from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, persistent, told
 
 _GONE = 404
 _PAUSE = 5.0
@@ -84,8 +84,11 @@ class Importer:
             return self.cloud.image.find_image(dict(self._seen(task.id).result or {}).get("image_id")) is not None
 
     def _listed(self) -> list[Any]:
-        with told("the import tasks"):
-            return list(self.cloud.image.tasks(type="import"))
+        def listed() -> list[Any]:
+            with told("the import tasks"):
+                return list(self.cloud.image.tasks(type="import"))
+
+        return persistent(listed, self.course)
 
     def _begun(self, source: str, name: str) -> str:
         given = {"image_properties": {"name": name}, "import_from": source}
@@ -121,15 +124,11 @@ class Importer:
             self.course.wait(min(_PAUSE, self.patience / 10))
 
     def _seen(self, task: str) -> Any:  # noqa: ANN401 -- the SDK's
-        for left in reversed(range(_ATTEMPTS)):
-            try:
-                with told("the import task"):
-                    return self.cloud.image.get_task(task)
-            except LostError:
-                if not left:
-                    raise
-                self.course.wait(_PAUSE)
-        raise AssertionError  # the last attempt returns or raises
+        def seen() -> Any:  # noqa: ANN401
+            with told("the import task"):
+                return self.cloud.image.get_task(task)
+
+        return persistent(seen, self.course)
 
 
 def remove(cloud: Cloud, task: str) -> None:

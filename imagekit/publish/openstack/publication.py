@@ -30,6 +30,7 @@ _DIGEST = "imagekit_digest"
 _MIB, _GIB = 1 << 20, 1 << 30
 _SETTLE = 120  # seconds in which another machine's upload may end
 _PAUSE = 2.0
+_MOMENT, _LONG = 4.0, 20.0  # seconds for a mark that is on its way; for who waits for us to give up
 
 
 def publish_by(kind: "type[Publication]", order: Order) -> list[Receipt]:
@@ -83,6 +84,7 @@ class Publication(ABC):
             with self._undoing(entry).on_failure():
                 self._enter(entry)
                 receipt.result = self._found(entry) or self._settled(entry, self._made(entry))
+                self._course.go_on()
                 self._tidy(entry)
                 if self._settings.start:
                     self._servers(entry).boot(self._name, receipt.result)
@@ -129,17 +131,31 @@ class Publication(ABC):
     def _settled(self, entry: Entry, image: str) -> str:
         """Mark our image as whole, and return it; or another run's that is, and remove ours."""
         images = self._images(entry)
-        for mark in (True, False):
-            others = [str(one.id) for one in images.marked() if is_whole(one) and one.id != image]
-            if others and (mark or min(others) < image):
-                self._course.tell(f"another run has made this image, too: {image} goes")
-                images.remove(image)
-                entry.gone("image", image)
-                entry.found("image", min(others))
-                return min(others)
-            if mark:
-                images.mark(image, {COMPLETE: image})
-        return image
+        other = self._faster(images, image)
+        if other is None:
+            images.mark(image, {COMPLETE: image})
+            return image
+        self._course.tell(f"another run has made this image, too: {image} goes")
+        images.remove(image)
+        entry.gone("image", image)
+        entry.found("image", other)
+        return other
+
+    def _faster(self, images: Images, image: str) -> str | None:
+        """Return another run's image that is whole.
+
+        Glance has no lock. An image with all its data may be marked in this very moment: that is waited for,
+        and not for long by the first of those that wait for each other.
+        """
+        waited = 0.0
+        while True:
+            others = [one for one in images.marked() if one.id != image and one.status == "active"]
+            whole = [str(one.id) for one in others if is_whole(one)]
+            first = all(image < str(one.id) for one in others)
+            if whole or not others or waited >= (_MOMENT if first else _LONG):
+                return min(whole, default=None)
+            self._course.wait(_PAUSE)
+            waited += _PAUSE
 
     def _receipt(self) -> Receipt:
         sidecar, file = self._order.sidecar, self._order.sidecar.file

@@ -2,14 +2,23 @@
 
 import json
 from pathlib import Path
+from threading import Event
 
 import openstack
 import pytest
 
-from tests.cli.conftest import Cli
+from imagekit.command import run
+from imagekit.publish.course import Course
+from imagekit.publish.openstack.cloud import RefusedError
+from imagekit.publish.openstack.cloud import cloud as connected
+from imagekit.publish.openstack.glance import Images, body_of
+from tests.cli.conftest import Cli, script
+from tests.cli.test_prove import prove
 from tests.openstack.gate import Gate
 from tests.openstack.servers import environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
+
+__all__ = ["prove", "script"]
 
 pytestmark = [pytest.mark.xdist_group("openstack"), pytest.mark.filterwarnings(*SDK)]
 MIB = 1 << 20
@@ -126,6 +135,40 @@ def test_too_large_for_the_cloud(cloud: Cloud, cli: Cli, build: Build) -> None:
     assert said.code == 5
     assert "too large" in said.err or "connection failed" in said.err
     assert left(cloud) == ([], [])
+
+
+def test_no_room_in_the_project(cloud: Cloud, cli: Cli, build: Build) -> None:
+    path = build("openstack.format=raw", "disk.size=24MiB", name="app.raw")
+    assert cli("publish", path).code == 0
+    there = left(cloud)
+    said = cli("publish", path, "--name", "another")
+    assert (said.code, said.out) == (5, "")
+    assert "quota" in said.err
+    assert left(cloud) == there
+
+
+@pytest.mark.usefixtures("gate")
+def test_what_is_no_dynamic_vhd_is_refused(tmp_path: Path) -> None:
+    """Glance looks at what comes: it takes a fixed VHD, which has nothing but a footer, for a raw disk."""
+    fixed = tmp_path / "fixed.vhd"
+    run("qemu-img", "create", "-q", "-f", "vpc", "-o", "subformat=fixed", fixed, "4M")
+    course = Course("here", print, Event())
+    with connected(None, None) as there:
+        images = Images(there, "a-publication", 60.0, course)
+        image = images.create({"name": "fixed", "disk_format": "vhd", "container_format": "bare"})
+        with pytest.raises(RefusedError, match="does not take this kind of image") as refused:
+            images.send(image, body_of(fixed, course.go_on), staged=False)
+        assert refused.value.status == 415
+        images.remove(image)
+
+
+def test_what_comes_from_glance_boots(cloud: Cloud, cli: Cli, build: Build, prove: Cli, tmp_path: Path) -> None:
+    said = cli("publish", build())
+    assert said.code == 0, said.err
+    (tmp_path / "back.vhd").write_bytes(cloud.image.download_image(said.out.strip()).content)
+    assert cli("convert", "back.vhd", "back.raw").code == 0
+    proof = prove("prove", "back.raw", "--by", "pygrub", "--expect", "from imagekit")
+    assert (proof.code, proof.out.partition(": ")[2]) == (0, "booted (pygrub)\n"), proof.err
 
 
 def test_a_changed_artifact(gate: Gate, cli: Cli, build: Build) -> None:
