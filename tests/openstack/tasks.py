@@ -36,6 +36,8 @@ class Tasks:
     failures: list[int] = field(default_factory=list)
     made: dict[str, dict[str, Any]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    _read: dict[str, bytes] = field(default_factory=dict)
+    """The objects of tasks that have begun."""
 
     def clear(self) -> None:
         self.enabled, self.stuck, self.failures, self.made = False, False, [], {}
@@ -72,6 +74,7 @@ class Tasks:
     def _moved(self, task: dict[str, Any], token: str) -> dict[str, Any]:
         if task["status"] == "pending":
             task["status"] = "processing"
+            self._read[task["id"]] = self._swift("GET", task["input"]["import_from"], token)[1]
         elif task["status"] == "processing" and not self.stuck:
             self.end(task, token)
         return task
@@ -79,7 +82,7 @@ class Tasks:
     def end(self, task: dict[str, Any], token: str) -> None:
         """End a task, with the image that it makes or with an error."""
         given = task["input"]
-        _, data = self._swift("GET", given["import_from"], token)
+        data = self._read[task["id"]]
         number = self.failures.pop(0) if self.failures else _judge(data)
         if number:
             task["status"] = "failure"

@@ -6,6 +6,7 @@ Rackspace Cloud Images, "Import an image": POST /v2/tasks {"type": "import", "in
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,18 +60,21 @@ class Importer:
                 "--target openstack is for other clouds",
             ) from None
 
-    def bring(self, source: str, name: str) -> str:
-        """Return the id of the image that CONTAINER/OBJECT became; a task that is under way is waited for."""
+    def bring(self, source: str, name: str, put: Callable[[], None]) -> str:
+        """Return the id of the image that CONTAINER/OBJECT became; a task that is under way is waited for.
+
+        `put` brings the object there before a task is begun.
+        """
         for left in reversed(range(_ATTEMPTS)):
             try:
-                return self._await(self.known(source) or self._begun(source, name))
+                return self._await(self._known(source) or self._begun(source, name, put))
             except FailedError as error:
                 if error.number != _PASSING or not left:
                     raise
                 self.course.tell(f"{error.brief} ({_PASSING}), which may have passed: again")
         raise AssertionError  # the last attempt returns or raises
 
-    def known(self, source: str) -> str | None:
+    def _known(self, source: str) -> str | None:
         """Return the task that imports an object, or has; none that failed, or whose image is gone."""
         for one in self._listed():
             if dict(one.input or {}).get("import_from") == source and self._is_of_use(one):
@@ -90,7 +94,8 @@ class Importer:
 
         return persistent(listed, self.course)
 
-    def _begun(self, source: str, name: str) -> str:
+    def _begun(self, source: str, name: str, put: Callable[[], None]) -> str:
+        put()
         given = {"image_properties": {"name": name}, "import_from": source}
         with told("the import task"):
             task = self.cloud.image.create_task(type="import", input=given)

@@ -43,10 +43,12 @@ class _Import(Publication):
     def _made(self, entry: Entry) -> str:
         name, importer = self._object_name(entry), self._importer(entry)
         source = f"{self._settings.container}/{name}"
-        if importer.known(source) is None:
+
+        def put() -> None:
             self._shelf(entry).put(self._order.path, name)
             self._course.tell(f"{self._order.path.stat().st_size / (1 << 20):.1f} MiB are in Cloud Files")
-        image = importer.bring(source, self._name)
+
+        image = importer.bring(source, self._name, put)
         self._images(entry).mark(image, {**self._properties(), **self._marks(entry)})
         self._course.tell(f"image {image}")
         return image
