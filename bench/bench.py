@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, pool, vhd
+from bench import ami, ebs, glance, pool, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -181,6 +181,13 @@ class Bench:
     def pool(self) -> Iterator[Row]:
         """A VHD to a pool, over TLS."""
         yield from pool.rows(self.work, self.runs)
+
+    def glance(self) -> Iterator[Row]:
+        """A VHD into Glance."""
+        if not glance.CLIENT.exists():
+            self.missing.append("openstack (pip install python-openstackclient in build/bench-venv)")
+            return
+        yield from glance.rows(self.work, self.runs, IMAGEKIT, KERNEL, self.environment)
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
@@ -361,6 +368,7 @@ def main() -> None:
         "ami",
         "vhd",
         "pool",
+        "glance",
     )
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)

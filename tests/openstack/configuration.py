@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
-SIZE_CAP = 40 << 20
-"""Bytes of an image that Glance takes."""
-QUOTA = 44 << 20
-"""Bytes of all images of a project."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of an image that Glance takes, and of all images of a project."""
+
+    image: int = 40 << 20
+    project: int = 44 << 20
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,14 @@ class Ports:
     gate: int
 
 
-def write(root: Path, venv: Path, ports: Ports, user: str) -> None:
+def write(root: Path, venv: Path, ports: Ports, user: str, limits: Limits) -> None:
     """Write all configuration files below a folder."""
     for name in ("keystone/fernet", "glance/images", "glance/staging", "glance/tasks", "glance/lock"):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("swift/srv/d1", "swift/cache", "log"):
         (root / name).mkdir(parents=True, exist_ok=True)
     _keystone(root, venv, ports)
-    _glance(root, venv, ports)
+    _glance(root, venv, ports, limits)
     _swift(root, ports, user)
 
 
@@ -47,15 +51,15 @@ password_hash_rounds = 4
     (root / "keystone/uwsgi.ini").write_text(_uwsgi(venv, ports.keystone, "keystone.wsgi.api", environment))
 
 
-def _glance(root: Path, venv: Path, ports: Ports) -> None:
+def _glance(root: Path, venv: Path, ports: Ports, limits: Limits) -> None:
     paste = root / "glance/glance-api-paste.ini"
     paste.write_text((venv / "etc/glance/glance-api-paste.ini").read_text())
     (root / "glance/glance-api.conf").write_text(f"""\
 [DEFAULT]
 enabled_backends = local:file
 enabled_import_methods = [glance-direct,web-download]
-image_size_cap = {SIZE_CAP}
-user_storage_quota = {QUOTA}B
+image_size_cap = {limits.image}
+user_storage_quota = {limits.project}B
 [glance_store]
 default_backend = local
 [local]

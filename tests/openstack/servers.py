@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -18,22 +19,25 @@ import openstack
 from filelock import FileLock
 
 from tests.openstack import configuration
-from tests.openstack.configuration import HOST, Ports
+from tests.openstack.configuration import HOST, Limits, Ports
 
 VENV = Path(__file__).parents[2] / ".venv-openstack"
 PASSWORDS = {"demo": "demo-password", "admin": "admin-password"}
+REGIONS = ("RegionOne", "RegionTwo")
+"""Two names of the same services."""
+LIMITS = Limits()
 _PATIENCE = 90.0
 
 
 @contextmanager
-def servers(root: Path) -> Iterator[Ports]:
-    """Run them below a folder, for as long as they are wanted."""
+def servers(root: Path, *, limits: Limits = LIMITS, gated: bool = True) -> Iterator[Ports]:
+    """Run them below a folder, for as long as they are wanted; `gated`: the catalog names the gate."""
     with FileLock(VENV / ".seed.lock"):  # one of several workers makes it
         seed = _seed()
     ports = _free_ports()
     shutil.copytree(seed, root, dirs_exist_ok=True)
-    configuration.write(root, VENV, ports, getpass.getuser())
-    _name_endpoints(root, ports)
+    configuration.write(root, VENV, ports, getpass.getuser(), limits)
+    _name_endpoints(root, ports, gated=gated)
     with ExitStack() as running:
         running.enter_context(_keystone(root, ports))
         _rings(root, ports)
@@ -69,7 +73,7 @@ def _seed() -> Path:
     root = VENV / f"seeding-{key}"
     shutil.rmtree(root, ignore_errors=True)
     ports = _free_ports()
-    configuration.write(root, VENV, ports, getpass.getuser())
+    configuration.write(root, VENV, ports, getpass.getuser(), LIMITS)
     manage = (VENV / "bin/keystone-manage", "--config-file", root / "keystone/keystone.conf")
     glance = (VENV / "bin/glance-manage", "--config-file", root / "glance/glance-api.conf", "db_sync")
     syncing = subprocess.Popen([*map(str, glance)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -106,19 +110,20 @@ def _people(ports: Ports) -> None:
                 name=name, password=PASSWORDS.get(name, f"{name}-password"), domain_id="default"
             )
             keystone.assign_project_role_to_user(project=project, user=user, role=roles[role])
+        keystone.create_region(id=REGIONS[1])
         for kind in ("image", "object-store", "compute"):
             service = keystone.create_service(name=kind, type=kind)
-            for interface in ("public", "internal"):
+            for region, interface in product(REGIONS, ("public", "internal")):
                 keystone.create_endpoint(
-                    service_id=service.id, interface=interface, url=f"http://{kind}", region_id="RegionOne"
+                    service_id=service.id, interface=interface, url=f"http://{kind}", region_id=region
                 )
 
 
-def _name_endpoints(root: Path, ports: Ports) -> None:
+def _name_endpoints(root: Path, ports: Ports, *, gated: bool) -> None:
     gate = f"http://{HOST}:{ports.gate}"
     urls = {
-        "image": f"{gate}/image",
-        "object-store": f"{gate}/v1/AUTH_$(project_id)s",
+        "image": f"{gate}/image" if gated else f"http://{HOST}:{ports.glance}",
+        "object-store": f"{gate if gated else f'http://{HOST}:{ports.swift}'}/v1/AUTH_$(project_id)s",
         "compute": f"{gate}/compute/v2.1",
         "identity": f"http://{HOST}:{ports.keystone}/v3",
     }

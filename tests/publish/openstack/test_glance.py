@@ -60,6 +60,20 @@ def test_again_is_the_same_image(cloud: Cloud, gate: Gate, cli: Cli, build: Buil
     assert left(cloud) == ([], [])
 
 
+def test_an_error_in_one_region_hides_no_other(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
+    path = build()
+    both = ("--region", "RegionOne", "--region", "RegionTwo")
+    gate.fault("PUT /file$ 1 403")
+    said = cli("publish", path, *both)
+    assert said.code == 5
+    assert left(cloud) == ([said.out.strip()], [])
+    assert f"envvars/RegionTwo: {said.out.strip()} is published, and stays" in said.err
+    again = cli("publish", path, *both)
+    assert again.code == 0, again.err
+    assert again.out.splitlines()[1] == said.out.strip()
+    assert set(left(cloud)[0]) == set(again.out.split())
+
+
 def test_settings(cloud: Cloud, cli: Cli, hello: Path, tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(
         f'kernel = "{hello}"\ntargets = ["openstack"]\n[publish.openstack]\nname = "an app"\n'
