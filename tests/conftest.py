@@ -25,6 +25,8 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("imagekit")
 
+_LONGEST_ID = 80
+
 Make = Callable[..., list[Artifact]]
 
 
@@ -42,6 +44,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]: 
         if not any(excuse in reason for excuse in _EXCUSES):
             report.outcome = "failed"
             report.longrepr = f"skipped, which CI does not take: {reason}"
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep data out of the names of tests; it may be different in each worker."""
+    return argname if isinstance(val, bytes | str) and len(val) > _LONGEST_ID else None
 
 
 @pytest.fixture(scope="session")
