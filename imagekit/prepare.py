@@ -9,8 +9,10 @@ from imagekit import recipe, stages, targets
 from imagekit.build import Runner
 from imagekit.errors import KernelError, UnsuitedError, UsageError
 from imagekit.kernel import KernelFacts, Refusal
-from imagekit.plan import Plan, Source
+from imagekit.plan import Plan, Source, Step
 from imagekit.recipe import Image
+from imagekit.root import Boot, read_boot
+from imagekit.store import Stored
 
 ALL = "all"
 
@@ -60,14 +62,15 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
     epoch = recipe.epoch(environment)
     chosen: list[tuple[stages.Job, str]] = []
     facts: dict[str, KernelFacts] = {}
+    described: dict[str, Image] = {}
     skipped: list[Skipped] = []
     images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
     for image in images:
-        name, kernel = _name(image), Source(image.kernel or Path())
+        name = _name(image)
         if name in facts:
             raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
-        facts[name] = _facts(kernel, name, runner)
-        job = stages.Job(image=image, kernel=kernel, facts=facts[name], out=Path(name), epoch=epoch)
+        job = _job(image, runner, epoch)
+        facts[name], described[name] = job.facts, job.image
         good, bad = _sorted_out(job, request.targets or image.targets)
         skipped += bad
         chosen += [(job, target) for target in good]
@@ -78,7 +81,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes, {_name(image): image for image in images})
+    return Prepared(plan, facts, tuple(skipped), recipes, described)
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -110,10 +113,47 @@ def _name(image: Image) -> str:
     return image.name or ""
 
 
-def _facts(kernel: Source, image: str, runner: Runner) -> KernelFacts:
-    stored, _ = runner.run(stages.facts_step(kernel), {}, image, telling=False)
+def _job(image: Image, runner: Runner, epoch: int) -> stages.Job:
+    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it."""
+    name = _name(image)
+    made: dict[Step, Stored] = {}
+
+    def run(step: Step) -> Stored:
+        made[step], _ = runner.run(step, made, name, telling=False)
+        return made[step]
+
+    kernel: Source | Step = Source(image.kernel or Path())
+    boot = None
+    if image.kernel is None:
+        found = stages.boot_step(image, epoch)
+        stored = run(found)
+        with stored.reading():
+            boot = read_boot(stored.path)
+        kernel = stages.kernel_step(found)
+        run(kernel)
+        image = _with_root(image, boot)
+    stored = run(stages.facts_step(kernel))
     with stored.reading():
-        return stages.read_facts(stored.path)
+        facts = stages.read_facts(stored.path)
+    return stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)
+
+
+def _with_root(image: Image, boot: Boot) -> Image:
+    """Return the image with a command line by which an operating system finds its root.
+
+    By its label where an initrd looks for that; Linux alone knows only devices.
+    """
+    words = image.cmdline.split()
+    if any(word.startswith("root=") for word in words):
+        return image
+    filesystem = image.filesystem
+    if boot.ramdisk or image.ramdisk:
+        filesystem = filesystem.model_copy(update={"label": filesystem.label or "root"})
+        root = f"LABEL={filesystem.label}"
+    else:
+        root = "/dev/xvda" if image.disk.layout == "plain" else "/dev/xvda1"
+    cmdline = " ".join([f"root={root}", *(words or ("ro", "console=hvc0"))])
+    return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})
 
 
 def _sorted_out(job: stages.Job, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
@@ -154,7 +194,7 @@ def _nothing_left(job: stages.Job, bad: Iterable[Skipped]) -> KernelError | Unsu
 def _refused(image: Image, target: str, refusal: Refusal, facts: KernelFacts) -> KernelError:
     working = [name for name, other in judge(facts, image).items() if other is None]
     return KernelError(
-        f"{image.kernel} cannot boot on {target}: {refusal.reason}",
+        f"{image.kernel or image.root.source} cannot boot on {target}: {refusal.reason}",
         details=f"missing: {refusal.missing}" if refusal.missing else "",
         hint=_way_out(image, target, facts, working),
     )

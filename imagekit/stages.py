@@ -15,8 +15,9 @@ from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
-from imagekit.root import write_root
+from imagekit.root import Boot, write_boot, write_kernel, write_root
 
+_TREE = "files-from"  # what the disk step reads, too, begins with files-
 Guest = Literal["pv", "pvh"]
 
 
@@ -24,14 +25,16 @@ Guest = Literal["pv", "pvh"]
 class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
-    `epoch` is the time of everything in the image, in seconds since 1970.
+    `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
+    boots, where the kernel comes out of that.
     """
 
     image: Image
-    kernel: Source
+    kernel: Source | Step
     facts: KernelFacts
     out: Path
     epoch: int
+    boot: Boot | None = None
 
     @property
     def name(self) -> str:
@@ -41,10 +44,24 @@ class Job:
     @property
     def kernel_path(self) -> str:
         """The kernel's path in the image."""
+        if self.boot is not None:
+            return self.boot.kernel
         return self.image.root.kernel or f"/boot/{self.name}.xen"
 
 
-def facts_step(kernel: Source) -> Step:
+def boot_step(image: Image, epoch: int) -> Step:
+    """Return the step that finds what the tree of `root.from` boots."""
+    assert image.root.source is not None  # noqa: S101 -- who asks has seen it
+    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch}
+    return Step("boot", write_boot, {"tree": Source(image.root.source)}, options)
+
+
+def kernel_step(boot: Step) -> Step:
+    """Return the step that takes the kernel out of what was found."""
+    return Step("kernel-file", write_kernel, {"boot": boot})
+
+
+def facts_step(kernel: Source | Step) -> Step:
     """Return the step that reads a kernel's facts, as JSON."""
     return Step("kernel", write_facts, {"kernel": kernel})
 
@@ -65,23 +82,29 @@ def root_step(job: Job, guest: Guest) -> Step:
     if len(image.cmdline.encode()) > CMDLINE_LIMIT:
         raise RecipeError(f"the command line is longer than {CMDLINE_LIMIT} bytes: Xen cuts the rest off")
     ramdisk = f"/boot/{job.name}.ramdisk" if image.ramdisk else None
+    of_tree = job.boot.ramdisk if job.boot is not None else None
     entry = BootEntry(
         title=job.name,
         kernel=job.kernel_path,
         cmdline=image.cmdline,
-        ramdisk=ramdisk,
+        ramdisk=ramdisk or of_tree,
         partition=None if image.disk.layout == "plain" else 0,
         pv=guest == "pv",
     )
     options: dict[str, Json] = {
-        "kernel": job.kernel_path,
+        "kernel": job.kernel_path if job.boot is None else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
-        "trees": [{"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)],
+        "trees": [
+            *([{"input": _TREE, "to": "/", "base": "yes"}] if image.root.source else []),
+            *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
+        ],
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
-    inputs: dict[str, Source | Step] = {"kernel": job.kernel, **_trees(image)}
+    inputs: dict[str, Source | Step] = dict(_trees(image))
+    if job.boot is None:
+        inputs["kernel"] = job.kernel
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     return Step("root", write_root, inputs, options, revision=2)
@@ -117,8 +140,8 @@ def write_text(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Js
     out.write_text(cast("str", options["text"]))
 
 
-def copy_step(name: str, source: Source) -> Step:
-    """Return a step that takes a file of the user's as it is."""
+def copy_step(name: str, source: Source | Step) -> Step:
+    """Return a step that takes a file as it is."""
     return Step(name, write_copy, {"file": source})
 
 
@@ -204,4 +227,5 @@ def _wrapped(file: Input, form: str) -> Wrapped:
 
 
 def _trees(image: Image) -> dict[str, Source]:
-    return {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
+    found = {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
+    return {_TREE: Source(image.root.source), **found} if image.root.source else found

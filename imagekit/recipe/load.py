@@ -59,7 +59,7 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 def stem(path: Path) -> str:
     """Return the image name that a file's name gives: without its endings, and of plain characters."""
-    name = re.sub(r"(\.(gz|bz2|xz|lzo|zst|xen|elf|bin|toml|raw))+$", "", path.name)
+    name = re.sub(r"(\.(gz|bz2|xz|lzo|zst|xen|elf|bin|toml|raw|tar|tgz|txz))+$", "", path.name)
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:63] or "image"
 
 
@@ -106,7 +106,7 @@ def _validated(model: type[_Table], table: dict[str, Any], path: Path | None) ->
 
 def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, ...] = ()) -> Image:
     """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
-    if image.kernel is None:
+    if image.kernel is None and image.root.source is None:
         raise RecipeError(f"{path or 'the command line'}: no kernel is named", hint='kernel = "app.xen"')
     if image.filesystem.type.startswith("fat") and not _FAT_LABEL.fullmatch(image.filesystem.label):
         raise RecipeError(
@@ -121,10 +121,10 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
         update={
             "ami": image.ami.model_copy(update=keys),
             "publish": image.publish.model_copy(update={"xcp": xcp}),
-            "name": image.name or stem(image.kernel),
-            "kernel": _found(image.kernel, folder),
+            "name": image.name or stem(image.kernel or image.root.source or Path()),
+            "kernel": _found(image.kernel, folder) if image.kernel else None,
             "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,
-            "root": image.root.model_copy(update={"files": files}),
+            "root": image.root.model_copy(update={"files": files, **_paths(image.root, ("source",), folder)}),
         }
     )
 

@@ -24,8 +24,15 @@ class Files(Model):
 class Root(Model):
     """What goes into the file system beside the kernel."""
 
+    source: HostPath | None = Field(
+        default=None,
+        alias="from",
+        description="An operating system's tree: a tar, an OCI image layout or a folder. Its kernel and initrd "
+        "boot, unless `kernel` names one of yours.",
+    )
     kernel: KernelPath | None = Field(
-        default=None, description="The kernel's path in the image. Default: /boot/NAME.xen."
+        default=None,
+        description="The kernel's path in the image. Default: /boot/NAME.xen, or the newest of `from`.",
     )
     files: tuple[Files, ...] = Field(
         default=(), strict=False, description="In order; later ones replace earlier ones."
@@ -171,7 +178,9 @@ class Image(Model):
     name: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Default: the file's stem."
     )
-    kernel: HostPath | None = Field(default=None, description="The .xen file. Relative to the recipe.")
+    kernel: HostPath | None = Field(
+        default=None, description="The .xen file. Relative to the recipe. May be left out with `root.from`."
+    )
     ramdisk: HostPath | None = Field(default=None, description="An initrd, for kernels that take one.")
     targets: tuple[str, ...] = Field(
         default=("xen",), strict=False, min_length=1, description="`imagekit targets` lists them."

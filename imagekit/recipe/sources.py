@@ -29,5 +29,7 @@ def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
         yield ("kernel",), image.kernel
     if image.ramdisk:
         yield ("ramdisk",), image.ramdisk
+    if image.root.source:
+        yield ("root", "from"), image.root.source
     for number, item in enumerate(image.root.files):
         yield ("root", "files", number, "from"), item.source

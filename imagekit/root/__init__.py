@@ -1,6 +1,16 @@
 """What goes into the file system, as one deterministic tar."""
 
+from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
 from imagekit.root.tree import Member, Reference, read_root
 from imagekit.root.write import write_root
 
-__all__ = ["Member", "Reference", "read_root", "write_root"]
+__all__ = [
+    "Boot",
+    "Member",
+    "Reference",
+    "read_boot",
+    "read_root",
+    "write_boot",
+    "write_kernel",
+    "write_root",
+]

@@ -1,0 +1,156 @@
+"""Several trees as one: later members in place of earlier ones, layers with what they take away."""
+
+import tarfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import IO, cast
+
+from imagekit.errors import RecipeError
+from imagekit.plan import Input
+from imagekit.root import oci
+from imagekit.root.sources import clean, folder_members, is_tar, opened_tar, tar_members
+from imagekit.root.tree import Member
+
+Content = Callable[[], IO[bytes]]
+
+
+@dataclass
+class Tree:
+    """The members by path, how to read those whose bytes go into the tar, and what hard links named."""
+
+    members: dict[str, Member] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
+    named: dict[str, tuple[Member, Content | None]] = field(default_factory=dict)
+    base: set[str] = field(default_factory=set)
+    """Paths of an operating system's own, which imagekit's files may take the place of."""
+
+    def add(self, member: Member, content: Content | None = None, *, ours: bool = False) -> None:
+        """Add a member, in place of one that is there; RecipeError where one of `ours` is there already."""
+        before = self.members.get(member.path)
+        if before is not None and (before.kind == "dir") != (member.kind == "dir"):
+            raise RecipeError(
+                f"/{member.path} would be a folder and something else at once",
+                details=f"first {before.kind}, then {member.kind}",
+            )
+        if ours and before is not None and member.path not in self.base:
+            raise RecipeError(
+                f"the recipe's own /{member.path} is where imagekit writes a file",
+                hint="leave it out of root.files, or give root.kernel another path",
+            )
+        if member.kind == "hard":
+            self.named[member.path] = self._original(member)
+        self.members[member.path] = member
+        self.base.discard(member.path)
+        self.contents.pop(member.path, None)
+        if content is not None:
+            self.contents[member.path] = content
+
+    def remove(self, path: str) -> None:
+        """Remove a member and all below it."""
+        for one in [name for name in self.members if name == path or name.startswith(f"{path}/")]:
+            del self.members[one]
+            self.contents.pop(one, None)
+            self.base.discard(one)
+
+    def finish(self, epoch: int) -> None:
+        """Add the folders that were only implied; refuse what lies below anything but a folder."""
+        for path in list(self.members):
+            below, parent = path, path.rpartition("/")[0]
+            while parent and parent not in self.members:
+                self.members[parent] = Member(parent, "dir", 0o755, epoch)
+                below, parent = parent, parent.rpartition("/")[0]
+            above = self.members.get(parent)
+            if above is not None and above.kind != "dir":
+                raise RecipeError(
+                    f"/{below} lies below /{parent}, which is no folder",
+                    details=f"/{parent} is a {above.kind}{' to ' + above.target if above.target else ''}",
+                )
+        self._settle_links()
+
+    def _original(self, link: Member) -> tuple[Member, Content | None]:
+        target = self.members.get(link.target)
+        if target is None or target.kind == "dir" or link.target == link.path:
+            raise RecipeError(
+                f"/{link.path} is a hard link to /{link.target}, which is no file of this tree",
+                hint="was the tar made from a part of a tree?",
+            )
+        return self.named[link.target] if target.kind == "hard" else (target, self.contents.get(link.target))
+
+    def _settle_links(self) -> None:
+        """Give each hard link the file that it named, which a later tree has perhaps replaced under its name."""
+        heirs: dict[int, str] = {}
+        for path, (original, content) in self.named.items():
+            link = self.members.get(path)
+            if link is None or link.kind != "hard":
+                continue
+            first = original.path if self.members.get(original.path) is original else heirs.get(id(original))
+            if first is not None:
+                self.members[path] = replace(link, target=first)
+                continue
+            heirs[id(original)] = path
+            self.members[path] = replace(original, path=path)
+            if content is not None:
+                self.contents[path] = content
+
+
+def add_tree(
+    tree: Tree, source: Input, item: Mapping[str, str], stack: ExitStack, scratch: Path, epoch: int
+) -> None:
+    """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
+
+    Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
+    """
+    path, to = source.path, item["to"]
+    if oci.is_layout(path):
+        for number, layer in enumerate(oci.layers(path)):
+            tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
+            _add_layer(tree, tar, layer, to, epoch)
+    elif is_tar(path) and not path.is_dir():
+        tar = stack.enter_context(opened_tar(path, scratch))
+        for member, info in tar_members(tar, path, to, epoch):
+            tree.add(member, _content(tar, info))
+    elif path.is_dir():
+        for member in folder_members(path, item["input"], to, epoch):
+            tree.add(member)
+    else:
+        add_file(tree, path, to + path.name if to.endswith("/") else to, epoch, ours=False)
+
+
+def add_file(tree: Tree, source: Path, to: str, epoch: int, *, ours: bool) -> None:
+    """Add one file."""
+    status = source.stat()
+    mode = 0o755 if status.st_mode & 0o100 and not ours else 0o644
+    path = clean(to, str(source))
+    if not path:
+        raise RecipeError(f"{source}: {to!r} names no file in the image", hint='to = "/etc/app.conf", or "/etc/"')
+    tree.add(Member(path, "file", mode, epoch, size=status.st_size), lambda: source.open("rb"), ours=ours)
+
+
+def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: int) -> None:
+    """Add a layer: first it takes away what lower ones have, then it brings its own."""
+    found = list(tar_members(tar, source, to, epoch))
+    for member, _ in found:
+        folder, _, name = member.path.rpartition("/")
+        if name == oci.OPAQUE:
+            for one in [one for one in tree.members if one.startswith(f"{folder}/" if folder else "")]:
+                tree.remove(one)
+        elif name.startswith(oci.WHITEOUT):
+            tree.remove("/".join(filter(None, (folder, name.removeprefix(oci.WHITEOUT)))))
+    for member, info in found:
+        if member.path.rpartition("/")[2].startswith(oci.WHITEOUT):
+            continue
+        before = tree.members.get(member.path)
+        if before is not None and (before.kind == "dir") != (member.kind == "dir"):
+            tree.remove(member.path)
+        tree.add(member, _content(tar, info))
+
+
+def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Content | None:
+    return partial(_extracted, tar, info) if info.isreg() else None
+
+
+def _extracted(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    return cast("IO[bytes]", tar.extractfile(info))
