@@ -3,7 +3,7 @@
 What loaders unpack, and where it is written:
 
 - Xen's domain builder (xl and xapi, directly or by pygrub): the file by gzip, once; a bzImage's payload by gzip,
-  xz, lzma, or zstd since 4.15. Xen 4.17, `tools/libs/guest`: `xg_dom_core.c` (xc_dom_kernel_file) and
+  xz, lzma, lz4, or zstd since 4.15. Xen 4.17, `tools/libs/guest`: `xg_dom_core.c` (xc_dom_kernel_file) and
   `xg_dom_bzimageloader.c`. It knows bzip2 and lzo too, but by libraries that it may be built without, as Debian's
   is (`tools/configure.ac`; the Depends of libxenmisc4.17): we refuse these.
 - PV-GRUB: the file by gzip, once; a payload by gzip, bzip2, lzo or xz. GRUB 0.97's own file reader; Amazon's page
@@ -52,7 +52,7 @@ class _Loader:
     payloads: frozenset[str]
 
 
-_BUILDER = _Loader("Xen's domain builder", frozenset({"gzip"}), frozenset({"gzip", "xz", "lzma", "zstd"}))
+_BUILDER = _Loader("Xen's domain builder", frozenset({"gzip"}), frozenset({"gzip", "xz", "lzma", "lz4", "zstd"}))
 _PV_GRUB = _Loader("PV-GRUB", frozenset({"gzip"}), frozenset({"gzip", "bzip2", "lzo", "xz"}))
 _GRUB = _Loader("GRUB", frozenset({"gzip"}), frozenset())
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import lz4.block
 import zstandard
 
 from imagekit.errors import KernelError
@@ -21,7 +22,11 @@ WINDOW = 128 << 20
 _OUT = 1 << 20  # the largest chunk that we yield
 _ZSTD_IN = 128  # four bytes can say 128 KiB, and its decoder gives back all of it: 4 MiB at most
 _XZ_SPARE = 1 << 20  # what liblzma needs beside the dictionary
-_DAMAGE = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
+_LZ4 = b"\x02\x21\x4c\x18"  # the legacy format, as Linux packs kernels
+_LZ4_FRAME = b"\x04\x22\x4d\x18"  # what lz4(1) writes unless it is told -l
+_LZ4_BLOCK = 8 << 20
+_LZ4_MOST = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16  # bytes that such a block may be packed into
+_DAMAGE = (lz4.block.LZ4BlockError, zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError, ValueError)
 
 
 class _Decoder(Protocol):
@@ -107,6 +112,36 @@ def _zstd(stream: Iterator[bytes]) -> Iterator[bytes]:
     raise EOFError("the data end too early")
 
 
+def _lz4(stream: Iterator[bytes]) -> Iterator[bytes]:
+    """Undo LZ4's legacy format, blocks of 8 MiB with their packed size before them; the last one is smaller.
+
+    Linux, lib/decompress_unlz4.c: what follows a full block and cannot be a block's size is the unpacked size.
+    """
+    held = bytearray()
+
+    def taken(count: int) -> bytes:
+        while len(held) < count and (piece := next(stream, None)) is not None:
+            held.extend(piece)
+        data = bytes(held[:count])
+        del held[:count]
+        return data
+
+    taken(len(_LZ4))
+    while len(head := taken(4)) == 4:  # noqa: PLR2004 -- a number of 32 bits
+        size = int.from_bytes(head, "little")
+        if not 0 < size <= _LZ4_MOST:
+            return
+        data = taken(size)
+        if len(data) < size:
+            raise EOFError("the data end too early")
+        block = lz4.block.decompress(data, uncompressed_size=_LZ4_BLOCK)
+        yield block
+        if len(block) < _LZ4_BLOCK:
+            return
+    if head:
+        raise EOFError("the data end too early")
+
+
 _PACKINGS = (
     Packing("gzip", b"\x1f\x8b", _gzip),
     Packing("bzip2", b"BZh", _bzip2),
@@ -114,17 +149,15 @@ _PACKINGS = (
     Packing("lzma", b"\x5d\0\0", _lzma),
     Packing("lzo", lzop.MAGIC, lzop.unlzop),
     Packing("zstd", b"\x28\xb5\x2f\xfd", _zstd),
+    Packing("lz4", _LZ4, _lz4),
 )
-_LZ4 = (b"\x02\x21\x4c\x18", b"\x04\x22\x4d\x18")  # as Linux writes it, and as lz4(1) does
 
 HEAD = max(len(packing.magic) for packing in _PACKINGS)
 """The bytes that tell every packing."""
 
 
 def packing_of(head: bytes) -> Packing | None:
-    """Return how something that begins with `head` is packed, None if it is not; KernelError for LZ4."""
-    if head.startswith(_LZ4):
-        raise KernelError(
-            "packed by lz4, which imagekit does not read", hint="pack the kernel by gzip, xz or zstd"
-        )
+    """Return how something that begins with `head` is packed, None if it is not; KernelError for LZ4's frames."""
+    if head.startswith(_LZ4_FRAME):
+        raise KernelError("packed into lz4's frames, which Xen does not read", hint="lz4 -l packs as Linux does")
     return next((packing for packing in _PACKINGS if head.startswith(packing.magic)), None)

@@ -85,7 +85,7 @@ def _elf(content: Readable) -> Elf:
         raise KernelError(
             "no kernel",
             details=f"it begins with {bytes(content[:8]).hex(' ')}" if len(content) else "it is empty",
-            hint="give an ELF file or a Linux bzImage, plain or packed by gzip, bzip2, xz, lzma, lzo or zstd",
+            hint="give an ELF file or a Linux bzImage, plain or packed by gzip, bzip2, xz, lzma, lzo, lz4 or zstd",
         )
     return Elf(content)
 

@@ -142,10 +142,21 @@ def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: i
     for member, info in found:
         if member.path.rpartition("/")[2].startswith(oci.WHITEOUT):
             continue
-        before = tree.members.get(member.path)
-        if before is not None and (before.kind == "dir") != (member.kind == "dir"):
-            tree.remove(member.path)
+        _make_way(tree, member)
         tree.add(member, _content(tar, info))
+
+
+def _make_way(tree: Tree, member: Member) -> None:
+    """Remove what a lower layer has where this one has a folder, or a folder where this one has something else."""
+    before = tree.members.get(member.path)
+    if before is not None and (before.kind == "dir") != (member.kind == "dir"):
+        tree.remove(member.path)
+    parent = member.path.rpartition("/")[0]
+    while parent:
+        above = tree.members.get(parent)
+        if above is not None and above.kind == "file":
+            tree.remove(parent)
+        parent = parent.rpartition("/")[0]
 
 
 def _content(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Content | None:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import lz4.block
 import zstandard
 from lzallright import LZOCompressor
 
@@ -154,6 +155,14 @@ def _lzop_block(data: bytes, flags: int) -> bytes:
     return struct.pack(">II", len(data), len(packed)) + sums + packed
 
 
+def lz4_legacy(data: bytes) -> bytes:
+    """Return data packed as Linux packs a kernel by lz4, without the size that it appends."""
+    blocks = [
+        lz4.block.compress(data[at : at + (8 << 20)], store_size=False) for at in range(0, len(data), 8 << 20)
+    ]
+    return b"\x02\x21\x4c\x18" + b"".join(struct.pack("<I", len(block)) + block for block in blocks)
+
+
 PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "bzip2": bz2.compress,
@@ -161,4 +170,5 @@ PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
     "lzo": lzop,
     "zstd": zstandard.ZstdCompressor(level=3).compress,
+    "lz4": lz4_legacy,
 }

@@ -251,7 +251,7 @@ def test_a_packed_bzimage() -> None:
         (bzimage(PACKERS["gzip"](PV), length=9999), "cut short"),
         (bzimage(b"abc"), "cut short"),
         (bzimage(b"\1\2\3\4\5"), "a way that Xen does not know"),
-        (bzimage(sized(b"\x02\x21\x4c\x18", 9)), "lz4"),
+        (bzimage(sized(b"\x04\x22\x4d\x18", 9)), "lz4"),
         (bzimage(sized(PACKERS["zstd"](PV), 9)), "payload is damaged"),
         (bzimage(PACKERS["gzip"](b"plain text")), "no kernel"),
     ],

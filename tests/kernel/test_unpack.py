@@ -59,7 +59,7 @@ def test_cut_short(packing: str) -> None:
             unpack(packed[:length])
 
 
-@pytest.mark.parametrize("packing", sorted(set(PACKERS) - {"zstd", "lzma"}))  # these have no checksum here
+@pytest.mark.parametrize("packing", sorted(set(PACKERS) - {"zstd", "lzma", "lz4"}))  # these have no checksum here
 def test_a_flipped_bit(packing: str) -> None:
     packed = bytearray(PACKERS[packing](MIXED))
     packed[len(packed) // 2] ^= 1
@@ -80,10 +80,18 @@ def test_the_layers_share_one_limit() -> None:
         unpack(data, len(PACKERS["zstd"](MIXED)) + len(MIXED) - 1)
 
 
-@pytest.mark.parametrize("magic", [b"\x02\x21\x4c\x18", b"\x04\x22\x4d\x18"])
-def test_lz4_is_told_by_name(magic: bytes) -> None:
-    with pytest.raises(KernelError, match="packed by lz4"):
-        unpack(magic + bytes(20))
+def test_lz4_s_frames_are_told_by_name() -> None:
+    with pytest.raises(KernelError, match="packed into lz4's frames"):
+        unpack(b"\x04\x22\x4d\x18" + bytes(20))
+
+
+@pytest.mark.parametrize("length", [(8 << 20) - 1, 8 << 20, (8 << 20) + 1, 20 << 20])
+@pytest.mark.parametrize("sized", [False, True])
+def test_lz4_blocks(length: int, sized: bool) -> None:
+    """Linux appends the unpacked size, which may look like a block's."""
+    data = (MIXED * (length // len(MIXED) + 1))[:length]
+    packed = PACKERS["lz4"](data) + (struct.pack("<I", length) if sized and length != 8 << 20 else b"")
+    assert unpacked(packed) == (data, ("lz4",))
 
 
 def test_dictionaries_have_a_limit() -> None:

@@ -23,6 +23,7 @@ variables = ["NOT_USED"]
 
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
+from = "system.tar"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/" }]
 
 [filesystem]
@@ -194,6 +195,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "memory": 1 << 30,
         "vcpus": 512,
         "root": {
+            "from": tmp_path / "system.tar",
             "kernel": "/boot/app-1.0+x~y@z.xen",
             "files": ({"from": tmp_path / "site", "to": "/"}, {"from": Path("/etc/motd"), "to": "/etc/"}),
         },

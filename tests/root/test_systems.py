@@ -1,0 +1,182 @@
+"""Trees of operating systems: what they boot is found, their own menus give way, layers are applied."""
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from imagekit.build import SourceInput
+from imagekit.errors import RecipeError
+from imagekit.root import Boot, read_boot, write_boot, write_kernel, write_root
+from tests.root.conftest import EPOCH, Compose, contents, entry, members
+
+
+def tarred(*infos: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
+    """Return a tar of members: headers, or names with their content."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for one in infos:
+            info, data = (tarfile.TarInfo(one[0]), one[1]) if isinstance(one, tuple) else (one, b"")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def found(source: Path, kernel: str | None = None) -> tuple[Boot, bytes]:
+    """Return what a tree boots, and the kernel that is taken from it."""
+    out, taken = source.with_name("boot.out"), source.with_name("kernel.out")
+    write_boot({"tree": SourceInput(source)}, out, {"kernel": kernel, "epoch": EPOCH})
+    write_kernel({"boot": SourceInput(out)}, taken, {})
+    return read_boot(out), taken.read_bytes()
+
+
+def link(name: str, target: str) -> tarfile.TarInfo:
+    return entry(name, tarfile.SYMTYPE, linkname=target)
+
+
+@pytest.mark.parametrize(
+    "names,kernel,ramdisk",
+    [
+        (["vmlinuz-6.9", "vmlinuz-6.10", "initrd.img-6.9", "initrd.img-6.10"], "vmlinuz-6.10", "initrd.img-6.10"),
+        (["vmlinuz-6.1.0-9-amd64", "vmlinuz-6.1.0-18-amd64"], "vmlinuz-6.1.0-18-amd64", None),
+        (["vmlinuz-virt", "initramfs-virt", "config-virt"], "vmlinuz-virt", "initramfs-virt"),
+        (["vmlinuz-5.14.el9", "initramfs-5.14.el9.img", "initramfs-5.14.el9kdump.img"], "vmlinuz-5.14.el9",
+         "initramfs-5.14.el9.img"),
+        (["vmlinuz", "initrd.img"], "vmlinuz", "initrd.img"),
+        (["vmlinux-5", "a.xen"], "vmlinux-5", None),
+        (["a.xen"], "a.xen", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [lambda data: data, gzip.compress, zstandard.compress])
+def test_the_newest_kernel(
+    names: list[str],
+    kernel: str,
+    ramdisk: str | None,
+    packed: Any,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "system.tar").write_bytes(packed(tarred(*((f"./boot/{name}", name.encode()) for name in names))))
+    boot, data = found(tmp_path / "system.tar")
+    assert boot == Boot(f"/boot/{kernel}", ramdisk and f"/boot/{ramdisk}")
+    assert data == kernel.encode()
+
+
+def test_a_folder_has_one(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "boot").mkdir(parents=True)
+    (tmp_path / "tree" / "boot" / "vmlinuz-6").write_bytes(b"kernel")
+    assert found(tmp_path / "tree") == (Boot("/boot/vmlinuz-6", None), b"kernel")
+
+
+def test_one_that_is_named_and_links(tmp_path: Path) -> None:
+    data = tarred(
+        ("boot/vmlinuz-6.9", b"old"), ("boot/vmlinuz-6.10", b"new"), link("boot/initrd.img-6.9", "../lib/i"),
+        ("lib/i", b"initrd"), link("vmlinuz", "/boot/vmlinuz-6.9"), link("loop", "/loop"), link("up", "../../x"),
+    )  # fmt: skip
+    (tmp_path / "system.tar").write_bytes(data)
+    for name in ("/vmlinuz", "/boot/vmlinuz-6.9"):
+        assert found(tmp_path / "system.tar", name) == (Boot("/boot/vmlinuz-6.9", "/lib/i"), b"old")
+    for name in ("/loop", "/up", "/boot", "/none"):
+        with pytest.raises(RecipeError, match="has no file"):
+            found(tmp_path / "system.tar", name)
+
+
+def test_none(tmp_path: Path) -> None:
+    (tmp_path / "system.tar").write_bytes(tarred(("etc/passwd", b""), link("boot/vmlinuz-6", "nowhere")))
+    with pytest.raises(RecipeError, match="has no kernel in /boot"):
+        found(tmp_path / "system.tar")
+
+
+def test_the_menus_of_a_system_give_way(tmp_path: Path) -> None:
+    data = tarred(
+        ("boot/vmlinuz-6", b"kernel"), ("boot/grub/menu.lst", b"theirs"), ("boot/grub2/grub.cfg", b"theirs"),
+        entry("boot/other", tarfile.LNKTYPE, linkname="boot/grub2/grub.cfg"),
+    )  # fmt: skip
+    (tmp_path / "system.tar").write_bytes(data)
+    options = {
+        "kernel": None,
+        "files": {"/boot/grub/menu.lst": "ours"},
+        "trees": [{"input": "files-from", "to": "/", "base": "yes"}],
+        "epoch": EPOCH,
+    }
+    write_root({"files-from": SourceInput(tmp_path / "system.tar")}, tmp_path / "root", options)
+    assert contents(tmp_path / "root") == {
+        "boot/grub/menu.lst": b"ours", "boot/vmlinuz-6": b"kernel", "boot/other": b"theirs",
+    }  # fmt: skip
+
+
+def layout(folder: Path, *layers: bytes, **changes: object) -> Path:
+    """Write an OCI image layout of these layers; `changes` are of the manifest's descriptor."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(data: bytes, kind: str) -> dict[str, object]:
+        name = hashlib.sha256(data).hexdigest()
+        (blobs / name).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{name}", "size": len(data)}
+
+    described = [blob(gzip.compress(data), "layer.v1.tar+gzip") for data in layers]
+    manifest = {"schemaVersion": 2, "config": blob(b"{}", "config.v1+json"), "layers": described}
+    one = {**blob(json.dumps(manifest).encode(), "manifest.v1+json"), **changes}
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [one]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return folder
+
+
+def test_layers(tmp_path: Path, compose: Compose) -> None:
+    below = tarred(
+        ("boot/vmlinuz-6", b"kernel"), ("etc/a", b"a"), ("etc/b", b"b"), ("srv/x/one", b"1"), ("var/f", b"f"),
+        entry("opt", tarfile.DIRTYPE), ("opt/kept", b""),
+    )  # fmt: skip
+    above = tarred(
+        ("etc/.wh.a", b""), ("etc/c", b"c"), ("srv/x/two", b"2"), ("srv/x/.wh..wh..opq", b""), (".wh.opt", b""),
+        ("var/f/below", b"now a folder"),
+    )  # fmt: skip
+    folder = layout(tmp_path / "oci", below, above, platform={"os": "linux", "architecture": "amd64"})
+    made = contents(compose(folder))
+    assert made == {
+        "boot/vmlinuz-6": b"kernel", "etc/b": b"b", "etc/c": b"c", "srv/x/two": b"2",
+        "var/f/below": b"now a folder",
+    }  # fmt: skip
+    assert "opt" not in members(compose(folder))
+    assert found(folder)[0] == Boot("/boot/vmlinuz-6", None)
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({"platform": {"os": "linux", "architecture": "arm64"}}, "no image for linux/amd64"),
+        ({"digest": "sha256:" + "0" * 64}, "not whole"),
+        ({"digest": "sha512:" + "0" * 128}, "a digest that is not read"),
+        ({"digest": "sha256:../../../../etc/passwd"}, "a digest that is not read"),
+        ({"digest": 3}, "no OCI image layout"),
+        ({"size": 1}, "not what its digest says"),
+    ],
+)
+def test_layouts_that_lie(changes: Mapping[str, object], words: str, tmp_path: Path, compose: Compose) -> None:
+    folder = layout(tmp_path / "oci", tarred(("a", b"")), **changes)
+    with pytest.raises(RecipeError, match=words):
+        compose(folder)
+
+
+def test_a_damaged_layer(tmp_path: Path, compose: Compose) -> None:
+    folder = layout(tmp_path / "oci", tarred(("a", b"a")))
+    for path in (folder / "blobs" / "sha256").iterdir():
+        if path.read_bytes().startswith(b"\x1f\x8b"):
+            path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RecipeError, match="not what its digest says"):
+        compose(folder)
+
+
+@pytest.mark.parametrize("index", [b"", b"[]", b'{"manifests": 3}', b'{"manifests": []}', b"{" * 9, b"[" * 99999])
+def test_indexes_that_are_none(index: bytes, tmp_path: Path, compose: Compose) -> None:
+    folder = layout(tmp_path / "oci")
+    (folder / "index.json").write_bytes(index)
+    with pytest.raises(RecipeError, match=r"OCI image layout|no image for"):
+        compose(folder)

@@ -1,0 +1,80 @@
+"""Images of whole trees: the kernel lies in the tree, and finds its root by label or device."""
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli, cli, hello, script
+
+__all__ = ["cli", "hello", "script"]
+
+
+@pytest.fixture
+def system(hello: Path, tmp_path: Path) -> Path:
+    """A tar of a tree that has a kernel of 6.1."""
+    tree = tmp_path / "tree"
+    (tree / "boot" / "grub").mkdir(parents=True)
+    shutil.copy(hello, tree / "boot" / "vmlinuz-6.1")
+    (tree / "boot" / "grub" / "grub.cfg").write_text("theirs")
+    with tarfile.open(tmp_path / "system.tar.gz", "w:gz") as tar:
+        tar.add(tree, ".")
+    return tmp_path / "system.tar.gz"
+
+
+def written(tmp_path: Path, more: str = "") -> Path:
+    (tmp_path / "os.toml").write_text(f'[root]\nfrom = "system.tar.gz"\n{more}')
+    return tmp_path / "os.toml"
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("target", ["xen", "ebs", "xcp", "openstack", "rackspace"])
+def test_every_target_takes_it(target: str, cli: Cli, tmp_path: Path) -> None:
+    said = cli("build", written(tmp_path, '[disk]\nlayout = "mbr"\n'), "-t", target, "-q", "-o", "out.img")
+    assert said.code == 0, said.err
+    verified = cli("verify", "out.img")
+    assert verified.code == 0, verified.out + verified.err
+    assert "kernel /boot/vmlinuz-6.1" in verified.out
+    assert "'root=/dev/xvda1 ro console=hvc0'" in verified.out
+
+
+@pytest.mark.usefixtures("system")
+def test_the_root_of_a_whole_disk(cli: Cli, tmp_path: Path) -> None:
+    assert cli("build", written(tmp_path), "-q", "-o", "out.raw").code == 0
+    assert "'root=/dev/xvda ro console=hvc0'" in cli("verify", "out.raw").out
+
+
+def test_a_root_by_label(system: Path, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "boot" / "initrd.img-6.1").write_bytes(b"initrd")
+    with tarfile.open(system, "w:gz") as tar:
+        tar.add(tmp_path / "tree", ".")
+    assert cli("build", written(tmp_path), "-q", "-o", "out.raw").code == 0
+    said = cli("verify", "out.raw").out
+    assert "label root" in said
+    assert "'root=LABEL=root ro console=hvc0'" in said
+    recipe = written(tmp_path, '[filesystem]\nlabel = "sys"\n')
+    assert cli("build", recipe, "-q", "-o", "out.raw", "--cmdline", "quiet").code == 0
+    assert "'root=LABEL=sys quiet'" in cli("verify", "out.raw").out
+    assert cli("build", recipe, "-q", "-o", "out.raw", "--cmdline", "root=/dev/sda rw").code == 0
+    assert "'root=/dev/sda rw'" in cli("verify", "out.raw").out
+
+
+@pytest.mark.usefixtures("system")
+def test_a_kernel_of_the_user_s(cli: Cli, hello: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "os.toml"
+    recipe.write_text(f'kernel = "{hello}"\n[root]\nfrom = "system.tar.gz"\n')
+    assert cli("build", recipe, "-q", "-o", "out.raw").code == 0
+    assert "kernel /boot/os.xen" in cli("verify", "out.raw").out
+
+
+@pytest.mark.usefixtures("system")
+def test_bad_recipes(cli: Cli, tmp_path: Path) -> None:
+    said = cli("build", written(tmp_path, 'kernel = "/boot/none"\n'))
+    assert (said.code, "has no file /boot/none" in said.err) == (2, True)
+    (tmp_path / "os.toml").write_text('[root]\nfrom = "none.tar"\n')
+    said = cli("build", tmp_path / "os.toml")
+    assert (said.code, "root.from" in said.err) == (2, True), said.err
+    (tmp_path / "os.toml").write_text("")
+    said = cli("build", tmp_path / "os.toml")
+    assert (said.code, "no kernel is named" in said.err) == (2, True)
