@@ -12,7 +12,7 @@ __all__ = ["cli", "hello", "script"]
 
 
 @pytest.fixture
-def system(hello: Path, tmp_path: Path) -> Path:
+def system(cli: Cli, hello: Path, tmp_path: Path) -> Path:  # noqa: ARG001 -- it is in that folder
     """A tar of a tree that has a kernel of 6.1."""
     tree = tmp_path / "tree"
     (tree / "boot" / "grub").mkdir(parents=True)

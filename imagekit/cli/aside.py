@@ -7,8 +7,9 @@ know, and takes the signals.
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from getpass import getpass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from imagekit.errors import InterruptedByUser
 if TYPE_CHECKING:
     from imagekit.publish import Ask
 
+_PATIENCE = 0.5  # seconds
 _GRACE = 20.0  # seconds that work has to end after a signal
 
 _T = TypeVar("_T")
@@ -82,12 +84,18 @@ class _Questions:
     def answer(self) -> None:
         """Ask the user until there are no more questions."""
         try:
-            while (asked := self._asked.get()) is not None:
+            while (asked := self._next()) is not None:
                 question, secret = asked
                 self._answers.put(ask_user(question, secret=secret))
         except BaseException:
             self._answers.put(None)  # nobody waits for the user any longer
             raise
+
+    def _next(self) -> tuple[str, bool] | None:
+        """Return the next question, None after the last; a signal that comes at a bad moment is noticed soon."""
+        while True:
+            with suppress(Empty):
+                return self._asked.get(timeout=_PATIENCE)
 
     def close(self) -> None:
         """Ask no more."""

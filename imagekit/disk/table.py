@@ -41,6 +41,7 @@ def _commit(path: Path, label: str, spot: Spot, filesystem: str) -> None:
 
     try:
         device = parted.getDevice(str(path))
+        device.removeFromCache()  # else a later disk of this name would have this one's size
         disk = parted.freshDisk(device, label)
         geometry = parted.Geometry(device, start=spot.offset // SECTOR, length=spot.size // SECTOR)
         partition = parted.Partition(

@@ -165,6 +165,17 @@ def test_the_table_leaves_the_file_system_alone(kind: str, compose: Compose) -> 
         assert inside[skipped:] == plain[skipped:]
 
 
+def test_a_disk_in_the_place_of_another(tmp_path: Path) -> None:
+    """libparted remembers devices by their names, with their sizes."""
+    path = tmp_path / "disk"
+    for size in (8 * MIB, 16 * MIB, 4 * MIB):
+        path.unlink(missing_ok=True)
+        with path.open("wb") as file:
+            file.truncate(size)
+        write_table(path, "gpt", Spot(size, MIB, size - 2 * MIB), "ext2", bytes(32))
+        assert in_order(path)
+
+
 def test_a_gib_of_nothing_takes_no_room(compose: Compose) -> None:
     disk = compose("gpt", unit=GIB)
     assert (disk.stat().st_size, disk.stat().st_blocks * 512 < 3 * MIB) == (GIB, True)

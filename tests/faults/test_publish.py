@@ -175,7 +175,8 @@ def test_a_signal_in_the_middle_of_a_call(bench: Bench, image: Path, rehearse: O
         time.sleep(0.01)
     process.terminate()
     code, out, err = ended(process, 60)
-    assert (code, out) == (143, ""), err
+    assert code == 143, err
+    assert bool(out) <= (action == "RegisterImage"), "what was published meanwhile is told"
     assert "Traceback" not in err
     time.sleep(1.5)  # what was asked for may still come
     assert held(account)[0] <= (action == "RegisterImage")

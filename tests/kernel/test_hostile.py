@@ -27,6 +27,7 @@ from tests.kernel.elf_builder import (
     Segment,
     bzimage,
     kernel,
+    lz4_legacy,
     lzop,
     note,
     pv_notes,
@@ -137,6 +138,9 @@ def bomb(packing: str) -> bytes:
     if packing == "lzo":
         block = lzop(bytes(256 * 1024), block=256 * 1024)
         return block[:LZOP_HEADER] + block[LZOP_HEADER:-4] * 4096 + bytes(4)
+    if packing == "lz4":
+        block = lz4_legacy(bytes(8 * MIB))
+        return block[:4] + block[4:] * 32
     packer = COMPRESSORS[packing]()
     packed = [packer.compress(bytes(MIB)) for _ in range(1024 if packing == "gzip" else 256)]
     return b"".join([*packed, packer.flush()])

@@ -5,9 +5,8 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zstandard
@@ -59,7 +58,7 @@ def test_the_newest_kernel(
     names: list[str],
     kernel: str,
     ramdisk: str | None,
-    packed: Any,
+    packed: Callable[[bytes], bytes],
     tmp_path: Path,
 ) -> None:
     (tmp_path / "system.tar").write_bytes(packed(tarred(*((f"./boot/{name}", name.encode()) for name in names))))

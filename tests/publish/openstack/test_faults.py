@@ -146,8 +146,8 @@ def test_a_signal_keeps_what_can_go_on(site: Site) -> None:
     _wait_for(lambda: any(call.endswith(put) for call in site.gate.calls), process)
     process.terminate()  # type: ignore[attr-defined]
     code, out, err = ended(process)  # type: ignore[arg-type]
-    assert (code, out) == (143, ""), err
-    assert "kept, to go on with: " in err
+    assert code == 143, err
+    assert ("kept, to go on with: " in err) is not bool(out), "what was published meanwhile is told"
     site.gate.latency = 0
     code, out, err = site.publish()
     assert code == 0, err

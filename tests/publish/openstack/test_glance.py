@@ -15,7 +15,7 @@ from imagekit.publish.openstack.glance import Images, body_of
 from tests.cli.conftest import Cli, script
 from tests.cli.test_prove import prove
 from tests.openstack.gate import Gate
-from tests.openstack.servers import environment
+from tests.openstack.servers import REGIONS, environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
 
 __all__ = ["prove", "script"]
@@ -60,14 +60,19 @@ def test_again_is_the_same_image(cloud: Cloud, gate: Gate, cli: Cli, build: Buil
     assert left(cloud) == ([], [])
 
 
-def test_an_error_in_one_region_hides_no_other(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
+def test_an_error_in_one_region_hides_no_other(
+    cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path
+) -> None:
     path = build()
-    both = ("--region", "RegionOne", "--region", "RegionTwo")
+    names = {name.removeprefix("OS_").lower(): value for name, value in environment(gate.ports).items()}
+    del names["region_name"]
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"here": {"auth": names, "regions": REGIONS}}}))
+    both = ("--os-cloud", "here", "--region", "RegionOne", "--region", "RegionTwo")
     gate.fault("PUT /file$ 1 403")
     said = cli("publish", path, *both)
     assert said.code == 5
     assert left(cloud) == ([said.out.strip()], [])
-    assert f"envvars/RegionTwo: {said.out.strip()} is published, and stays" in said.err
+    assert f"here/RegionTwo: {said.out.strip()} is published, and stays" in said.err
     again = cli("publish", path, *both)
     assert again.code == 0, again.err
     assert again.out.splitlines()[1] == said.out.strip()
