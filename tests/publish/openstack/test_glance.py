@@ -61,9 +61,10 @@ def test_again_is_the_same_image(cloud: Cloud, gate: Gate, cli: Cli, build: Buil
 
 
 def test_an_error_in_one_region_hides_no_other(
-    cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path
+    cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = build()
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
     names = {name.removeprefix("OS_").lower(): value for name, value in environment(gate.ports).items()}
     del names["region_name"]
     (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"here": {"auth": names, "regions": REGIONS}}}))
