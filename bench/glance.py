@@ -70,7 +70,7 @@ def _built(
             file.write(source.randbytes(MIB))
     recipe.write_text(f'kernel = "{kernel}"\n{more}[[root.files]]\nfrom = "{data}"\nto = "/data"\n')
     argv = [imagekit, "build", "-q", str(recipe), "-t", "openstack", "-o", str(path)]
-    subprocess.run(argv, env=settings, check=True)
+    subprocess.run(argv, env=settings, check=True, stdout=subprocess.DEVNULL)
     os.sync()
     return path
 
