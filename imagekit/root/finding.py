@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -39,16 +40,18 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
     with ExitStack() as stack:
         add_tree(tree, source, {"input": "tree", "to": "/"}, stack, out.with_name("unpacked"), epoch)
         found = _found(tree, cast("str | None", options["kernel"]), source.path)
-        path = found.kernel.lstrip("/")
+        kernel, content = tree.file(found.kernel.lstrip("/"))
+        if content is None:
+            assert kernel.reference is not None  # noqa: S101 -- what has no content lies in a folder
+            content = partial((source.path / kernel.reference.path).open, "rb")
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
             told = json.dumps({"kernel": found.kernel, "ramdisk": found.ramdisk}).encode()
             info = tarfile.TarInfo("boot.json")
             info.size = len(told)
             tar.addfile(info, io.BytesIO(told))
             info = tarfile.TarInfo("kernel")
-            info.size = tree.members[path].size
-            reference = tree.members[path].reference
-            with (source.path / reference.path).open("rb") if reference else tree.contents[path]() as file:
+            info.size = kernel.size
+            with content() as file:
                 tar.addfile(info, file)
 
 

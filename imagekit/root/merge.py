@@ -48,6 +48,11 @@ class Tree:
         if content is not None:
             self.contents[member.path] = content
 
+    def file(self, path: str) -> tuple[Member, Content | None]:
+        """Return a file, or the one that a hard link names, and how to read it; None for one by reference."""
+        member = self.members[path]
+        return self.named[path] if member.kind == "hard" else (member, self.contents.get(path))
+
     def remove(self, path: str) -> None:
         """Remove a member and all below it."""
         for one in [name for name in self.members if name == path or name.startswith(f"{path}/")]:

@@ -73,6 +73,16 @@ def test_a_folder_has_one(tmp_path: Path) -> None:
     assert found(tmp_path / "tree") == (Boot("/boot/vmlinuz-6", None), b"kernel")
 
 
+def test_a_kernel_that_is_a_hard_link(tmp_path: Path) -> None:
+    hard = entry("boot/vmlinuz-6", tarfile.LNKTYPE, linkname="usr/lib/kernel")
+    (tmp_path / "system.tar").write_bytes(tarred(("usr/lib/kernel", b"kernel"), hard))
+    assert found(tmp_path / "system.tar") == (Boot("/boot/vmlinuz-6", None), b"kernel")
+    (tmp_path / "tree" / "boot").mkdir(parents=True)
+    (tmp_path / "tree" / "a").write_bytes(b"kernel")
+    (tmp_path / "tree" / "boot" / "vmlinuz-6").hardlink_to(tmp_path / "tree" / "a")
+    assert found(tmp_path / "tree") == (Boot("/boot/vmlinuz-6", None), b"kernel")
+
+
 def test_one_that_is_named_and_links(tmp_path: Path) -> None:
     data = tarred(
         ("boot/vmlinuz-6.9", b"old"), ("boot/vmlinuz-6.10", b"new"), link("boot/initrd.img-6.9", "../lib/i"),
