@@ -10,11 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import cast
+from typing import IO, cast
 
 from imagekit.errors import BuildError, RecipeError
 from imagekit.plan import Input, Json
 from imagekit.root.merge import Tree, add_tree
+from imagekit.root.tree import Member
 
 _KERNEL = re.compile(r"boot/(?:vmlinuz|vmlinux|kernel)(?:-(?P<version>[^/]+))?|boot/(?P<unikernel>[^/]+)\.xen")
 _INITRDS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initramfs-{}", "initrd-{}.img")
@@ -41,9 +42,7 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
         add_tree(tree, source, {"input": "tree", "to": "/"}, stack, out.with_name("unpacked"), epoch)
         found = _found(tree, cast("str | None", options["kernel"]), source.path)
         kernel, content = tree.file(found.kernel.lstrip("/"))
-        if content is None:
-            assert kernel.reference is not None  # noqa: S101 -- what has no content lies in a folder
-            content = partial((source.path / kernel.reference.path).open, "rb")
+        opened = content or partial(_referred, source.path, kernel)
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
             told = json.dumps({"kernel": found.kernel, "ramdisk": found.ramdisk}).encode()
             info = tarfile.TarInfo("boot.json")
@@ -51,8 +50,14 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
             tar.addfile(info, io.BytesIO(told))
             info = tarfile.TarInfo("kernel")
             info.size = kernel.size
-            with content() as file:
+            with opened() as file:
                 tar.addfile(info, file)
+
+
+def _referred(folder: Path, member: Member) -> IO[bytes]:
+    """Open a file that is kept by reference."""
+    assert member.reference is not None  # noqa: S101 -- else it has a content
+    return (folder / member.reference.path).open("rb")
 
 
 def read_boot(path: Path) -> Boot:
