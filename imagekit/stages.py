@@ -102,9 +102,8 @@ def root_step(job: Job, guest: Guest) -> Step:
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
-    inputs: dict[str, Source | Step] = dict(_trees(image))
-    if job.boot is None:
-        inputs["kernel"] = job.kernel
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
+    inputs |= _trees(image)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     return Step("root", write_root, inputs, options, revision=2)

@@ -80,7 +80,7 @@ def site(bench: Bench, gate: Gate, cloud: Cloud, images: Callable[[str], Path], 
 
 CALLS = {"direct": 17, "web-download": 38, "task": 36}
 """So many calls such a publication takes, at most."""
-FEW = {"direct": {4, 7, 9}, "web-download": {11}, "task": {9, 14, 18}}
+FEW = {"direct": {7}, "web-download": {11}, "task": {14, 18}}
 
 
 def sweep() -> list[object]:
