@@ -68,7 +68,9 @@ def _built(
     with data.open("wb") as file:
         for _ in range(0, length, MIB):
             file.write(source.randbytes(MIB))
-    recipe.write_text(f'kernel = "{kernel}"\n{more}[[root.files]]\nfrom = "{data}"\nto = "/data"\n')
+    recipe.write_text(
+        f'kernel = "{kernel}"\n{more}[openstack]\nformat = "vhd"\n[[root.files]]\nfrom = "{data}"\nto = "/data"\n'
+    )
     argv = [imagekit, "build", "-q", str(recipe), "-t", "openstack", "-o", str(path)]
     subprocess.run(argv, env=settings, check=True, stdout=subprocess.DEVNULL)
     os.sync()

@@ -130,9 +130,10 @@ class Xcp(Model):
 class OpenStack(Model):
     """What only the openstack target reads."""
 
-    format: Literal["vhd", "ovf", "raw"] = Field(
-        default="vhd",
-        description="XenServer below: vhd, or ovf, which is a .tgz of the VHD. libxl below: raw.",
+    format: Literal["ovf", "vhd", "raw"] = Field(
+        default="ovf",
+        description="XenServer below: ovf, the .tgz of a VHD that Nova unpacks there. libxl below: raw. "
+        "vhd: the VHD as it is, for a cloud that says it takes that.",
     )
 
 

@@ -159,5 +159,5 @@ _REASONS = {
     404: ("not there", ""),
     409: ("in the way of something else", ""),
     413: ("too large, or the project's quota is reached", ""),
-    415: ("the cloud does not take this kind of image", 'openstack.format is "vhd", "ovf" or "raw"'),
+    415: ("the cloud does not take this kind of image", 'openstack.format is "ovf", "vhd" or "raw"'),
 }

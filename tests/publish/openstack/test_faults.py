@@ -57,6 +57,7 @@ def images(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Callable[
     recipe = folder / "app.toml"
     recipe.write_text(
         f'kernel = "{kernels}/hello.xen"\n[[root.files]]\nfrom = "{folder}/data"\nto = "/data"\n'
+        '[openstack]\nformat = "vhd"\n'
         '[publish.openstack]\nsegment = "2MiB"\n[publish.rackspace]\nsegment = "2MiB"\n'
     )
 
@@ -155,7 +156,7 @@ def test_a_signal_keeps_what_can_go_on(site: Site) -> None:
 
 
 @pytest.mark.parametrize("states", [1, 2])
-@pytest.mark.parametrize("how", ["direct", "task"])
+@pytest.mark.parametrize("how", ["direct", "task", pytest.param("web-download", marks=pytest.mark.long)])
 def test_two_at_once_make_one(site: Site, tmp_path: Path, states: int) -> None:
     site.gate.latency = 0.05
     both = [site.start(IMAGEKIT_STATE_DIR=str(tmp_path / f"state-{number % states}")) for number in range(2)]
