@@ -18,10 +18,11 @@ from openstack.connection import Connection
 from requests import RequestException, Response
 
 from imagekit.errors import PublishError, UsageError
-from imagekit.publish.course import Course
 from imagekit.version import __version__
 
 Answer = TypeVar("Answer")
+Wait = Callable[[float], bool]
+"""Lets some seconds pass: `Course.wait`, or `course.wait` where nothing is published."""
 ANSWER = 60.0
 """Seconds that a server may take for an answer to what is no upload."""
 _ATTEMPTS = 3
@@ -89,6 +90,12 @@ def cloud(name: str | None, region: str | None) -> Iterator[Cloud]:
             cloud=name, region_name=region, app_name="imagekit", app_version=__version__, api_timeout=ANSWER
         )
     except (sdk.ConfigException, identity.MissingRequiredOptions, identity.NoMatchingPlugin) as error:
+        if region is not None and "not a valid region" in str(error):
+            raise UsageError(
+                f"the cloud has no region {region}",
+                details=str(error)[:_MOST_WORDS],
+                hint="a cloud's regions are listed in clouds.yaml; the OS_* variables name one",
+            ) from None
         raise UsageError(
             "no account of an OpenStack cloud is named",
             details=str(error)[:_MOST_WORDS],
@@ -117,16 +124,16 @@ def told(what: str) -> Iterator[None]:
         raise LostError(f"{what}: the connection failed", details=words_of(str(error))) from None
 
 
-def persistent(call: Callable[[], Answer], course: Course) -> Answer:
+def persistent(call: Callable[[], Answer], wait: Wait) -> Answer:
     """Return the answer to a call that may be repeated; LostError when there was none several times."""
     for left in reversed(range(_ATTEMPTS)):
-        course.go_on()
+        wait(0.0)  # where a signal is noticed
         try:
             return call()
         except LostError:
             if not left:
                 raise
-            course.wait(_ATTEMPTS - left)
+            wait(_ATTEMPTS - left)
     raise AssertionError  # the last attempt returns or raises
 
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.body import Body
-from imagekit.publish.openstack.cloud import Cloud, LostError, answered, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, Wait, answered, persistent, told
 
 _ATTEMPTS = 4
 _GONE = 404
@@ -61,7 +62,7 @@ class Shelf:
         """Remove what the entry says that we put there, and the container if it is ours and empty."""
         for one in self.entry.receipt.left:
             if one.kind in {"object", "container"}:
-                remove(self.cloud, one.kind, one.id)
+                remove(self.cloud, one.kind, one.id, self.course.wait)
                 self.entry.gone(one.kind, one.id)
 
     def _open(self) -> None:
@@ -73,11 +74,15 @@ class Shelf:
 
     def _there(self, name: str) -> Mapping[str, tuple[int, str]]:
         """Return bytes and MD5 of the objects that an earlier run has left."""
-        query = {"prefix": name, "format": "json"}
-        with told("the container's list"):
-            answer = self.cloud.objects.get(quote(self.container, safe=""), params=query)
-            listed = answered(answer, "the container's list").json()
-        return {str(one["name"]): (int(one["bytes"]), str(one["hash"])) for one in listed if "name" in one}
+        query, what = {"prefix": name, "format": "json"}, "the container's list"
+
+        def listed() -> list[dict[str, Any]]:
+            with told(what):
+                answer = self.cloud.objects.get(quote(self.container, safe=""), params=query)
+                return list(answered(answer, what).json())
+
+        there = persistent(listed, self.course.wait)
+        return {str(one["name"]): (int(one["bytes"]), str(one["hash"])) for one in there if "name" in one}
 
     def _put_part(self, path: Path, name: str, at: int, length: int, there: Mapping[str, tuple[int, str]]) -> str:
         """Send a part, unless it is there; return its MD5."""
@@ -129,11 +134,15 @@ class Shelf:
 
     def _manifest(self, name: str, data: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
         what = f"the manifest of {name}"
-        with told(what):
-            answer = self.cloud.objects.put(
-                self._at(name), data=data, headers=dict(headers), params=dict(query), timeout=self.patience
-            )
-        answered(answer, what)
+
+        def sent() -> None:
+            with told(what):
+                answer = self.cloud.objects.put(
+                    self._at(name), data=data, headers=dict(headers), params=dict(query), timeout=self.patience
+                )
+            answered(answer, what)
+
+        persistent(sent, self.course.wait)
 
     def _enter(self, name: str) -> None:
         self.entry.made("object", f"{self.container}/{name}")
@@ -142,12 +151,16 @@ class Shelf:
         return f"{quote(self.container, safe='')}/{quote(name)}"
 
 
-def remove(cloud: Cloud, kind: str, name: str) -> None:
+def remove(cloud: Cloud, kind: str, name: str, wait: Wait) -> None:
     """Remove an object (CONTAINER/NAME; a manifest's segments are objects of their own) or an empty container."""
     container, _, rest = name.partition("/")
-    path = quote(container, safe="") + (f"/{quote(rest)}" if rest else "")
-    with told(f"removing {kind} {name}"):
-        answer = cloud.objects.delete(path)
-    in_use = kind == "container" and answer.status_code == _NOT_EMPTY  # others have put something there
-    if answer.status_code != _GONE and not in_use:
-        answered(answer, f"removing {kind} {name}")
+    path, what = quote(container, safe="") + (f"/{quote(rest)}" if rest else ""), f"removing {kind} {name}"
+
+    def removed() -> None:
+        with told(what):
+            answer = cloud.objects.delete(path)
+        in_use = kind == "container" and answer.status_code == _NOT_EMPTY  # others have put something there
+        if answer.status_code != _GONE and not in_use:
+            answered(answer, what)
+
+    persistent(removed, wait)

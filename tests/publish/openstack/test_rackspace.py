@@ -1,6 +1,8 @@
 """VHDs to Rackspace: real Swift and Glance, and its import tasks played by their published rules."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -58,12 +60,14 @@ def test_segments_that_are_there_are_not_sent_again(gate: Gate, cloud: Cloud, cl
     gate.fault("PUT /0000000[12]$ 2-9 403")
     said = cli("publish", recipe, "--keep-on-failure")
     assert said.code == 5
-    assert left(cloud)[1]
+    there = {name.rpartition("/")[2] for name in left(cloud)[1]}
+    assert 0 < len(there) < 3
     gate.clear()
     gate.tasks.enabled = True
     said = cli("publish", recipe)
     assert said.code == 0, said.err
-    assert "is there already" in said.err
+    sent = [call.rpartition("/")[2] for call in gate.calls if re.match(r"PUT .*/0000000[0-9]$", call)]
+    assert sorted([*sent, *there]) == ["00000000", "00000001", "00000002"], "each of them once"
     assert left(cloud) == ([said.out.strip()], [])
 
 
@@ -90,7 +94,14 @@ def test_what_fails_leaves_nothing(gate: Gate, cloud: Cloud, cli: Cli, recipe: P
 
 @pytest.mark.parametrize(
     "fault",
-    ["PUT /00000001$ 1 503", "PUT /00000001$ 1 cut=1000", "PUT /00000001$ 1 flip", "PUT /00000000$ 1 revoke"],
+    [
+        "PUT /00000001$ 1 503",
+        "PUT /00000001$ 1 cut=1000",
+        "PUT /00000001$ 1 flip",
+        "PUT /00000000$ 1 revoke",
+        "PUT multipart-manifest 1-2 503",
+        "DELETE /v1/ 1-2 reset",
+    ],
 )
 def test_what_passes_is_tried_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, fault: str) -> None:
     gate.fault(fault)
@@ -160,6 +171,24 @@ def test_what_a_task_makes_after_all_is_swept(gate: Gate, cloud: Cloud, cli: Cli
     assert said.code == 0, said.err
     assert said.out == f"{task['id']}\n"
     assert left(cloud) == ([], [])
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize(
+    "length,disk,words", [(41 * 10**9, 0, "the VHD is larger"), (0, 161 * 10**9, "the disk is larger")]
+)
+def test_what_rackspace_does_not_take_is_not_sent(
+    gate: Gate, cli: Cli, build: Build, length: int, disk: int, words: str
+) -> None:
+    path = build(target="rackspace")
+    if length:
+        os.truncate(path, length)
+    sidecar = path.with_name(f"{path.name}.imagekit.json")
+    said = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**said, "length": disk or said["length"]}))
+    told = cli("publish", path)
+    assert (told.code, words in told.err) == (5, True), told.err
+    assert gate.calls == []
 
 
 def test_a_cloud_without_import_tasks(gate: Gate, cli: Cli, build: Build) -> None:
