@@ -5,7 +5,7 @@ A broken upload may leave it `active` with what had come, so size and hash decid
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -145,9 +145,9 @@ class Images:
             return []
 
 
-def body_of(path: Path, go_on: Callable[[], None]) -> Body:
+def body_of(path: Path, course: Course) -> Body:
     """Return a file as what Glance is sent."""
-    return Body(path, 0, path.stat().st_size, _USUAL, go_on)
+    return Body(path, 0, path.stat().st_size, _USUAL, course.go_on, course.tell)
 
 
 def remove(cloud: Cloud, image: str, wait: Wait) -> None:

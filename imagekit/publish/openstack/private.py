@@ -51,7 +51,7 @@ class _Upload(Publication):
     def _has_all(self, image: Any) -> bool:  # noqa: ANN401 -- the SDK's
         images = self._images(Entry(self._receipt(), self._ledger))
         try:
-            images.check(str(image.id), body_of(self._order.path, self._course.go_on))
+            images.check(str(image.id), body_of(self._order.path, self._course))
         except PublishError:
             return False
         return True
@@ -80,7 +80,7 @@ class _Upload(Publication):
         return image
 
     def _fill(self, entry: Entry, image: str) -> None:
-        images, body = self._images(entry), body_of(self._order.path, self._course.go_on)
+        images, body = self._images(entry), body_of(self._order.path, self._course)
         method = self._settings.method
         if method == "web-download":
             images.bring(image, method, self._through_swift(entry))

@@ -5,8 +5,9 @@ MD5, and a static large object's manifest names those of all segments, which Swi
 """
 
 import json
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from imagekit.publish.openstack.body import Body
 from imagekit.publish.openstack.cloud import Cloud, LostError, Wait, answered, persistent, told
 
 _ATTEMPTS = 4
+_TELL_EVERY = 10.0  # seconds
 _GONE = 404
 _NOT_EMPTY = 409
 _CREATED = 201
@@ -51,12 +53,21 @@ class Shelf:
         with ThreadPoolExecutor(self.workers) as pool:
             tasks = [pool.submit(self._put_part, path, *part, there) for part in parts]
             try:
-                sums = [task.result() for task in tasks]
+                sums = list(self._told(tasks))
             except BaseException:
                 for task in tasks:
                     task.cancel()
                 raise
         self._bind(name, [(part[0], part[2], checksum) for part, checksum in zip(parts, sums, strict=True)])
+
+    def _told(self, tasks: Sequence[Future[str]]) -> Iterator[str]:
+        """Yield what tasks return, and tell now and then how many have."""
+        told = time.monotonic()
+        for number, task in enumerate(tasks, 1):
+            yield task.result()
+            if time.monotonic() - told > _TELL_EVERY:
+                told = time.monotonic()
+                self.course.tell(f"{number} of {len(tasks)} segments are there")
 
     def remove(self) -> None:
         """Remove what the entry says that we put there, and the container if it is ours and empty."""

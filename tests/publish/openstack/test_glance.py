@@ -44,6 +44,14 @@ def test_an_image_arrives(cloud: Cloud, cli: Cli, build: Build, method: str, kin
     assert left(cloud)[1] == [], "what only was on its way is gone"
 
 
+@pytest.mark.usefixtures("cloud")
+def test_a_long_upload_is_told(cli: Cli, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.publish.openstack.body._TELL_EVERY", 0.0)
+    said = cli("publish", build("openstack.format=raw", "disk.size=4MiB", name="app.raw"))
+    assert said.code == 0, said.err
+    assert "RegionOne: 2 of 4 MiB sent\n" in said.err
+
+
 def test_again_is_the_same_image(cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path) -> None:
     path = build()
     first = cli("publish", path)
@@ -202,7 +210,7 @@ def test_what_is_no_dynamic_vhd_is_refused(tmp_path: Path) -> None:
         images = Images(there, "a-publication", 60.0, course)
         image = images.create({"name": "fixed", "disk_format": "vhd", "container_format": "bare"})
         with pytest.raises(RefusedError, match="does not take this kind of image") as refused:
-            images.send(image, body_of(fixed, course.go_on), staged=False)
+            images.send(image, body_of(fixed, course), staged=False)
         assert refused.value.status == 415
         images.remove(image)
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.openstack.gate import Gate
+from tests.openstack.servers import environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
 
 pytestmark = [pytest.mark.xdist_group("openstack"), pytest.mark.filterwarnings(*SDK)]
@@ -47,8 +48,26 @@ def test_an_import(gate: Gate, cloud: Cloud, cli: Cli, build: Build) -> None:
     assert len(gate.tasks.made) == 1
 
 
-def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+def test_by_the_profile_of_the_sdk(
+    gate: Gate, cloud: Cloud, cli: Cli, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the services otherwise, and wants tasks and VHDs; only where it lies and who we are is ours."""
+    names = {name.removeprefix("OS_").lower(): value for name, value in environment(gate.ports).items()}
+    region = names.pop("region_name")
+    account = {"profile": "rackspace", "identity_api_version": "3", "auth": names, "regions": [region]}
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"rackspace": account}}))
+    for name in environment(gate.ports):
+        monkeypatch.delenv(name)
+    said = cli("publish", build(target="rackspace"), "--target", "rackspace", "--os-cloud", "rackspace")
+    assert said.code == 0, said.err
+    assert left(cloud) == ([said.out.strip()], [])
+
+
+def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.publish.openstack.shelf._TELL_EVERY", 0.0)
     said = cli("publish", recipe)
+    assert "2 of 3 segments are there" in said.err
     assert said.code == 0, said.err
     puts = [call for call in gate.calls if call.startswith("PUT /v1/") and call.count("/") > 3]
     assert len(puts) == 4, "three segments and their manifest"
