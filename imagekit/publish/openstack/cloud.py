@@ -1,7 +1,7 @@
 """One project in one region of a cloud, by openstacksdk: clouds.yaml, OS_* and application credentials work.
 
 What goes wrong is told in three kinds: UsageError for an account that is not set up, RefusedError for an answer
-that says no, LostError for no answer and for 5xx, after which the same call may work.
+that says no, LostError for no answer, for 5xx, 408 and 429, after which the same call may work.
 """
 
 import re
@@ -27,6 +27,7 @@ ANSWER = 60.0
 """Seconds that a server may take for an answer to what is no upload."""
 _ATTEMPTS = 3
 _SERVER = 500
+_LATER = {408, 429}  # it has waited for too long, or was asked too often
 _GONE = 404
 _MOST_WORDS = 300
 
@@ -152,7 +153,7 @@ def words_of(text: str) -> str:
 
 def _said(what: str, status: int, text: str) -> PublishError:
     words = words_of(text)
-    if status >= _SERVER or not status:
+    if status >= _SERVER or status in _LATER or not status:
         return LostError(f"{what}: the server is in trouble ({status})", details=words)
     reason, hint = _REASONS.get(status, ("refused", ""))
     if "quota" in words.lower():

@@ -20,6 +20,7 @@ from imagekit.publish.openstack.cloud import Cloud, LostError, Wait, answered, p
 
 _ATTEMPTS = 4
 _TELL_EVERY = 10.0  # seconds
+_MIB = 1 << 20
 _GONE = 404
 _NOT_EMPTY = 409
 _CREATED = 201
@@ -46,8 +47,10 @@ class Shelf:
             self._enter(name)
             self._put_part(path, name, 0, length, there)
             return
-        starts = range(0, length, self.segment)
-        parts = [(f"{name}/{number:08d}", at, min(self.segment, length - at)) for number, at in enumerate(starts)]
+        slo = self._slo()
+        segment = self._segment(length, slo)
+        starts = range(0, length, segment)
+        parts = [(f"{name}/{number:08d}", at, min(segment, length - at)) for number, at in enumerate(starts)]
         for part, _, _ in parts:
             self._enter(part)
         with ThreadPoolExecutor(self.workers) as pool:
@@ -58,7 +61,8 @@ class Shelf:
                 for task in tasks:
                     task.cancel()
                 raise
-        self._bind(name, [(part[0], part[2], checksum) for part, checksum in zip(parts, sums, strict=True)])
+        listed = [(part[0], part[2], checksum) for part, checksum in zip(parts, sums, strict=True)]
+        self._bind(name, listed, static=slo is not None)
 
     def _told(self, tasks: Sequence[Future[str]]) -> Iterator[str]:
         """Yield what tasks return, and tell now and then how many have."""
@@ -128,13 +132,27 @@ class Shelf:
             raise LostError(f"{what}: Swift has other bytes", details=f"MD5 {seen}, not {body.summed('md5')}")
         return seen
 
-    def _bind(self, name: str, parts: list[tuple[str, int, str]]) -> None:
+    def _slo(self) -> Mapping[str, object] | None:
+        """Return what Swift says of static large objects, None where it has none."""
+
+        def asked() -> Any:  # noqa: ANN401 -- the SDK's
+            with told("what Swift can do"):
+                return self.cloud.objects.get_info().slo
+
+        slo = persistent(asked, self.course.wait)
+        return None if slo is None else dict(slo)
+
+    def _segment(self, length: int, slo: Mapping[str, object] | None) -> int:
+        """Return the bytes of a segment: as the settings have it, or more where a manifest would be too long."""
+        most = (slo or {}).get("max_manifest_segments")
+        least = -(-length // most) if isinstance(most, int) and most > 0 else 0
+        return max(self.segment, -(-least // _MIB) * _MIB)
+
+    def _bind(self, name: str, parts: list[tuple[str, int, str]], *, static: bool) -> None:
         """Write the manifest that makes one object of the parts."""
         self.course.go_on()
         self._enter(name)
-        with told("what Swift can do"):
-            info = self.cloud.objects.get_info()
-        if info.slo is not None:
+        if static:
             listed = [
                 {"path": f"/{self.container}/{one}", "size_bytes": length, "etag": checksum}
                 for one, length, checksum in parts

@@ -136,6 +136,7 @@ def test_what_fails_leaves_nothing(cloud: Cloud, gate: Gate, cli: Cli, build: Bu
         "PUT /file$ 1 cut=100000",
         "PUT /file$ 1 reset",
         "PUT /file$ 1 401",
+        "GET /v2/images/ 1-2 429",
         "PUT /file$ 1 503, DELETE /v2/images/ 1-2 500",
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.openstack.configuration import SEGMENTS
 from tests.openstack.gate import Gate
 from tests.openstack.servers import environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
@@ -73,6 +74,18 @@ def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, monkeypatch:
     assert len(puts) == 4, "three segments and their manifest"
     assert left(cloud) == ([said.out.strip()], [])
     assert cloud.image.get_image(said.out.strip()).properties["team"] == "web"
+
+
+def test_no_more_segments_than_a_manifest_may_name(
+    gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_bytes(os.urandom(5 << 20))
+    recipe.write_text(f'{recipe.read_text()}[[root.files]]\nfrom = "data"\nto = "/data"\n')
+    said = cli("publish", recipe)
+    assert said.code == 0, said.err
+    sent = [call for call in gate.calls if re.match(r"PUT .*/0000000[0-9]$", call)]
+    assert 3 <= len(sent) <= SEGMENTS
+    assert left(cloud) == ([said.out.strip()], [])
 
 
 def test_segments_that_are_there_are_not_sent_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
