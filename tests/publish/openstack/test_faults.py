@@ -79,7 +79,7 @@ def site(bench: Bench, gate: Gate, cloud: Cloud, images: Callable[[str], Path], 
     return Site(bench, gate, cloud, image.with_name("app.toml"), image, how)
 
 
-CALLS = {"direct": 17, "web-download": 41, "task": 36}
+CALLS = {"direct": 17, "web-download": 39, "task": 36}
 """So many calls such a publication takes, at most."""
 FEW = {"direct": {7}, "web-download": {11}, "task": {14, 18}}
 
