@@ -153,7 +153,7 @@ def test_reading_back_that_breaks_off(site: Open, fault: str) -> None:
 
 
 KINDS = ("INTERNAL_ERROR:x", "500", "reset", "lost", "truncated", "expire")
-CALLS = 48  # of such a publication, login and logout with it
+CALLS = 46  # of such a publication, login and logout with it
 FEW = {16, 18, 20, 28}
 
 
