@@ -12,6 +12,7 @@ from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, Wait, persistent, told
 from imagekit.publish.openstack.glance import PUBLICATION
 from imagekit.recipe import PublishOpenstack, PublishRackspace
+from imagekit.terminal import last_lines
 
 _PAUSE = 2.0
 _GONE = 404
@@ -108,7 +109,8 @@ class Servers:
                 said = self.cloud.compute.get_server_console_output(server, length=_LAST_LINES)
         except PublishError:
             return "and its console is not told"
-        return str(said.get("output", "") if isinstance(said, dict) else said)
+        text = str(said.get("output", "") if isinstance(said, dict) else said)
+        return last_lines(text.encode(errors="backslashreplace"))
 
     def _flavor(self) -> str:
         with told("the flavors"):
