@@ -208,6 +208,7 @@ class Bench:
 
     def _linux_with_shell(self) -> str:
         """Build the image that `make prove` boots, by the same recipe and with the same initramfs."""
+        sys.path.append(str(ROOT / "tools"))  # what a script there imports
         matrix = runpy.run_path(str(ROOT / "tools" / "prove"))
         matrix["Laboratory"](matrix["CACHE"], matrix["STATE"], note=print).prepare()  # its dom0 has the busybox
         image = self.work / "linux.raw"
