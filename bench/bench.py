@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, glance, pool, vhd
+from bench import ami, ebs, glance, pool, systems, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -188,6 +188,10 @@ class Bench:
             self.missing.append("openstack (pip install python-openstackclient in build/bench-venv)")
             return
         yield from glance.rows(self.work, self.runs, IMAGEKIT, KERNEL, self.environment)
+
+    def systems(self) -> Iterator[Row]:
+        """A whole system's tree, and its tar, to a disk."""
+        yield from systems.rows(self.work, max(3, self.runs // 3), KERNEL, self.environment)
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
@@ -370,6 +374,7 @@ def main() -> None:
         "vhd",
         "pool",
         "glance",
+        "systems",
     )
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)

@@ -44,7 +44,7 @@ class Job:
 
     @property
     def kernel_path(self) -> str:
-        """The kernel's path in the image: a tree's own stays where it is, and one that is repacked lies beside it."""
+        """The kernel's path in the image: a tree's own stays where it is, what is repacked lies beside it."""
         beside = f"/boot/{self.name}.xen"
         if self.boot is None:
             return self.image.root.kernel or beside

@@ -59,7 +59,9 @@ def every(make: Make, keys: Path, tmp_path: Path) -> Every:
         )
         settings = {f"ami.{name}": value for name, value in named.items()}
         return {
-            name: make(recipe, target=name.partition("-")[0], out=f"{tmp_path}/{name}/", settings=settings | more)[0]
+            name: make(
+                recipe, target=name.partition("-")[0], out=f"{tmp_path}/{name}/", settings={**settings, **more}
+            )[0]
             for name, more in FORMS.items()
         }
 
@@ -69,7 +71,7 @@ def every(make: Make, keys: Path, tmp_path: Path) -> Every:
 def opened(artifact: Artifact, keys: Path) -> str:
     """Return the digest of the disk that is in an artifact."""
     with unwrapped(artifact.path, keys / "own.key") as raw:
-        return digest_file(raw or artifact.path)
+        return digest_file(raw)
 
 
 def of_debian(kernel: bytes) -> bytes:

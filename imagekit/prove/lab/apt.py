@@ -40,7 +40,7 @@ _KERNEL = re.compile(r"^\s+Depends: (linux-image-\S+-amd64)$", re.MULTILINE)
 class Apt:
     """apt in a folder of its own; `etc` is /etc/apt unless given.
 
-    `packages` are asked for by name, those of the lab unless given; `kernel`, one of them, stands for what it depends on.
+    `packages` are asked for by name, those of the lab unless given; `kernel` is the one that stands for another.
     """
 
     def __init__(
