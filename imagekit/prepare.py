@@ -123,7 +123,10 @@ class _Kernels:
     made: dict[Step, Stored] = field(default_factory=dict)
 
     def run(self, step: Step) -> Stored:
-        """Run one step, whose inputs have run."""
+        """Run one step, and those before it that have not run."""
+        for source in step.inputs.values():
+            if isinstance(source, Step) and source not in self.made:
+                self.run(source)
         self.made[step], _ = self.runner.run(step, self.made, self.image, telling=False)
         return self.made[step]
 
@@ -152,7 +155,6 @@ class _Candidate:
     def repacked(self) -> stages.Job:
         """The job with the kernel packed by gzip."""
         step = stages.repack_step(self.job.kernel)
-        self.kernels.run(step)
         return replace(self.job, kernel=step, facts=self.kernels.facts(step), repacked=True)
 
 
@@ -168,7 +170,6 @@ def _candidate(image: Image, runner: Runner, epoch: int) -> _Candidate:
         with stored.reading():
             boot = read_boot(stored.path)
         kernel = stages.kernel_step(found)
-        kernels.run(kernel)
         image = _with_root(image, boot)
     facts = kernels.facts(kernel)
     job = stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)

@@ -138,7 +138,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     inputs: dict[str, Source | Step] = {"root": root}
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
     needs = tools(image.filesystem.type) + (() if image.disk.layout == "plain" else ("libparted",))
-    return Step("disk", write_disk, inputs, options, tools=needs)
+    return Step("disk", write_disk, inputs, options, revision=2, tools=needs)
 
 
 def text_step(name: str, text: str) -> Step:

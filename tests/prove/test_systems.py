@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("lab")
 
 def tree(name: str, out: Path, **environment: str) -> Path:
     """Make one of the recipes' trees."""
-    argv = [sys.executable, ROOT / "tools" / "trees", name, out]
+    argv = [sys.executable, str(ROOT / "tools" / "trees"), name, str(out)]
     done = subprocess.run(argv, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return out
