@@ -32,7 +32,7 @@ class Staged:
 
 
 def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
-    """Unpack a root tar's own files and links below a new folder, in the folders that they take; refer to the rest.
+    """Unpack a root tar's own files and links below a new folder, in folders as needed; refer to the rest.
 
     `inputs` are the folders that the tar refers to. BuildError when one of their files is of another size now.
     """
