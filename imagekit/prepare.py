@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from imagekit import recipe, stages, targets
 from imagekit.build import Runner
 from imagekit.errors import KernelError, UnsuitedError, UsageError
-from imagekit.kernel import KernelFacts, Refusal
+from imagekit.kernel import KernelFacts, Refusal, can_repack, repacked
 from imagekit.plan import Plan, Source, Step
 from imagekit.recipe import Image
 from imagekit.root import Boot, read_boot
@@ -69,11 +70,11 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
         name = _name(image)
         if name in facts:
             raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
-        job = _job(image, runner, epoch)
-        facts[name], described[name] = job.facts, job.image
-        good, bad = _sorted_out(job, request.targets or image.targets)
+        candidate = _candidate(image, runner, epoch)
+        facts[name], described[name] = candidate.job.facts, candidate.job.image
+        good, bad = _sorted_out(candidate, request.targets or image.targets)
         skipped += bad
-        chosen += [(job, target) for target in good]
+        chosen += [(candidate.job_for(target), target) for target in good]
     places = _places(chosen, request.out)
     outputs = [
         targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
@@ -113,29 +114,66 @@ def _name(image: Image) -> str:
     return image.name or ""
 
 
-def _job(image: Image, runner: Runner, epoch: int) -> stages.Job:
+@dataclass
+class _Kernels:
+    """Runs the steps that a plan needs beforehand: they find a kernel, and read it."""
+
+    runner: Runner
+    image: str
+    made: dict[Step, Stored] = field(default_factory=dict)
+
+    def run(self, step: Step) -> Stored:
+        """Run one step, and those before it that have not run."""
+        for source in step.inputs.values():
+            if isinstance(source, Step) and source not in self.made:
+                self.run(source)
+        self.made[step], _ = self.runner.run(step, self.made, self.image, telling=False)
+        return self.made[step]
+
+    def facts(self, kernel: Source | Step) -> KernelFacts:
+        """Return a kernel's facts."""
+        stored = self.run(stages.facts_step(kernel))
+        with stored.reading():
+            return stages.read_facts(stored.path)
+
+
+@dataclass
+class _Candidate:
+    """An image's job, and the same with its bzImage repacked, once a target's loader cannot unpack that."""
+
+    job: stages.Job
+    kernels: _Kernels
+
+    def job_for(self, target: str) -> stages.Job:
+        """Return the job as the target boots it; as it is where nothing helps."""
+        job, refusal = self.job, targets.load(target).refusal
+        if not can_repack(job.facts) or refusal(job.facts, job.image) is None:
+            return job
+        return self.repacked if refusal(repacked(job.facts), job.image) is None else job
+
+    @cached_property
+    def repacked(self) -> stages.Job:
+        """The job with the kernel packed by gzip."""
+        step = stages.repack_step(self.job.kernel)
+        return replace(self.job, kernel=step, facts=self.kernels.facts(step), repacked=True)
+
+
+def _candidate(image: Image, runner: Runner, epoch: int) -> _Candidate:
     """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it."""
     name = _name(image)
-    made: dict[Step, Stored] = {}
-
-    def run(step: Step) -> Stored:
-        made[step], _ = runner.run(step, made, name, telling=False)
-        return made[step]
-
+    kernels = _Kernels(runner, name)
     kernel: Source | Step = Source(image.kernel or Path())
     boot = None
     if image.kernel is None:
         found = stages.boot_step(image, epoch)
-        stored = run(found)
+        stored = kernels.run(found)
         with stored.reading():
             boot = read_boot(stored.path)
         kernel = stages.kernel_step(found)
-        run(kernel)
         image = _with_root(image, boot)
-    stored = run(stages.facts_step(kernel))
-    with stored.reading():
-        facts = stages.read_facts(stored.path)
-    return stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)
+    facts = kernels.facts(kernel)
+    job = stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)
+    return _Candidate(job, kernels)
 
 
 def _with_root(image: Image, boot: Boot) -> Image:
@@ -156,17 +194,18 @@ def _with_root(image: Image, boot: Boot) -> Image:
     return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})
 
 
-def _sorted_out(job: stages.Job, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
+def _sorted_out(candidate: _Candidate, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
+    job = candidate.job
     wanted = list(dict.fromkeys(wanted))
     if ALL in wanted:
-        verdicts = {name: _objection(job, name) for name in targets.names()}
+        verdicts = {name: _objection(candidate.job_for(name), name) for name in targets.names()}
         bad = [Skipped(job.name, name, objection) for name, objection in verdicts.items() if objection]
         good = [name for name, objection in verdicts.items() if objection is None]
         if not good:
             raise _nothing_left(job, bad)
         return good, bad
     for name in wanted:
-        refusal = targets.load(name).refusal(job.facts, job.image)
+        refusal = targets.load(name).refusal(candidate.job_for(name).facts, job.image)
         if refusal is not None:
             raise _refused(job.image, name, refusal, job.facts)
     return wanted, []

@@ -12,7 +12,7 @@ from imagekit.disk import Layout, partition_offset, write_disk
 from imagekit.errors import RecipeError
 from imagekit.filesystem import filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
-from imagekit.kernel import KernelFacts, read_kernel
+from imagekit.kernel import KernelFacts, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, write_boot, write_kernel, write_root
@@ -26,7 +26,7 @@ class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
     `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
-    boots, where the kernel comes out of that.
+    boots, where the kernel comes out of that; `repacked`, that the kernel is no longer as its maker packed it.
     """
 
     image: Image
@@ -35,6 +35,7 @@ class Job:
     out: Path
     epoch: int
     boot: Boot | None = None
+    repacked: bool = False
 
     @property
     def name(self) -> str:
@@ -43,10 +44,16 @@ class Job:
 
     @property
     def kernel_path(self) -> str:
-        """The kernel's path in the image."""
-        if self.boot is not None:
-            return self.boot.kernel
-        return self.image.root.kernel or f"/boot/{self.name}.xen"
+        """The kernel's path in the image: a tree's own stays where it is, what is repacked lies beside it."""
+        beside = f"/boot/{self.name}.xen"
+        if self.boot is None:
+            return self.image.root.kernel or beside
+        return beside if self.repacked else self.boot.kernel
+
+    @property
+    def brings_kernel(self) -> bool:
+        """Whether the kernel has to be put into the tree."""
+        return self.boot is None or self.repacked
 
 
 def boot_step(image: Image, epoch: int) -> Step:
@@ -59,6 +66,11 @@ def boot_step(image: Image, epoch: int) -> Step:
 def kernel_step(boot: Step) -> Step:
     """Return the step that takes the kernel out of what was found."""
     return Step("kernel-file", write_kernel, {"boot": boot})
+
+
+def repack_step(kernel: Source | Step) -> Step:
+    """Return the step that takes a bzImage's ELF file and packs it as every loader unpacks it."""
+    return Step("repack", write_repacked, {"kernel": kernel}, tools=("zlib",))
 
 
 def facts_step(kernel: Source | Step) -> Step:
@@ -92,7 +104,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         pv=guest == "pv",
     )
     options: dict[str, Json] = {
-        "kernel": job.kernel_path if job.boot is None else None,
+        "kernel": job.kernel_path if job.brings_kernel else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
         "trees": [
@@ -102,7 +114,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
-    inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.brings_kernel else {}
     inputs |= _trees(image)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
@@ -126,7 +138,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     inputs: dict[str, Source | Step] = {"root": root}
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
     needs = tools(image.filesystem.type) + (() if image.disk.layout == "plain" else ("libparted",))
-    return Step("disk", write_disk, inputs, options, tools=needs)
+    return Step("disk", write_disk, inputs, options, revision=2, tools=needs)
 
 
 def text_step(name: str, text: str) -> Step:
