@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagekit import recipe, stages, targets
-from imagekit.build import Runner
+from imagekit import recipe, stages, targets, trees
+from imagekit.build import Planned, Runner
 from imagekit.errors import KernelError, UnsuitedError, UsageError
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Plan, Source, Step
@@ -42,22 +42,39 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """An image whose kernel is not known before its system is made, the step that makes it, and what comes of it.
+
+    `outputs` are pairs of target and path; none with `--target all`, as the kernel decides.
+    """
+
+    image: str
+    step: Planned
+    outputs: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from."""
+    """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
+
+    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news.
+    """
 
     plan: Plan
     facts: Mapping[str, KernelFacts]
     skipped: tuple[Skipped, ...]
     recipes: tuple[Path, ...]
     images: Mapping[str, Image]
+    pending: tuple[Pending, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) -> Prepared:
-    """Return the plan for a request.
+def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *, making: bool = True) -> Prepared:
+    """Return the plan for a request; unless `making`, an image whose system is not made yet is only `pending`.
 
     KernelError when a kernel cannot boot on a target that was named, or on any with `all`; UnsuitedError likewise,
-    for settings; RecipeError and UsageError for what cannot be meant. Nothing is made but, in the cache, the
-    kernels' facts.
+    for settings; RecipeError and UsageError for what cannot be meant; ToolError when a system cannot be made here.
+    Nothing is made but, in the cache, operating systems and the kernels' facts.
     """
     epoch = recipe.epoch(environment)
     chosen: list[tuple[stages.Job, str]] = []
@@ -65,23 +82,32 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
     described: dict[str, Image] = {}
     skipped: list[Skipped] = []
     images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
+    _check_names(images)
+    made = trees.find(images, runner, epoch)
+    remarks = trees.remarks(made, making=making)
+    if making:
+        trees.check(made)
+        for one in remarks:
+            runner.warn(one)
+    pending: list[Pending] = []
     for image in images:
-        name = _name(image)
-        if name in facts:
-            raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
-        job = _job(image, runner, epoch)
+        name, tree = _name(image), made.get(_name(image))
+        if tree is not None and not making and image.kernel is None and not tree.planned.cached:
+            pending.append(_pending(image, tree, request))
+            continue
+        job = _job(image, runner, epoch, tree.step if tree else None)
         facts[name], described[name] = job.facts, job.image
         good, bad = _sorted_out(job, request.targets or image.targets)
         skipped += bad
         chosen += [(job, target) for target in good]
-    places = _places(chosen, request.out)
+    places = _places([(job.image, target) for job, target in chosen], request.out)
     outputs = [
         targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
     ]
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes, described)
+    return Prepared(plan, facts, tuple(skipped), recipes, described, tuple(pending), remarks)
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -109,23 +135,46 @@ def _is_recipe(path: Path) -> bool:
     return path.suffix == ".toml"
 
 
+def _check_names(images: Sequence[Image]) -> None:
+    names = [_name(image) for image in images]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise UsageError(f"two images are named {double!r}", hint="build them one after the other")
+
+
+def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
+    wanted = tuple(dict.fromkeys(request.targets or image.targets))
+    chosen = [] if ALL in wanted else [(image, target) for target in wanted]
+    places = _places(chosen, request.out)
+    outputs = tuple((target, place) for (_, target), place in zip(chosen, places, strict=True))
+    return Pending(_name(image), replace(tree.planned, targets=wanted), outputs)
+
+
 def _name(image: Image) -> str:
     return image.name or ""
 
 
-def _job(image: Image, runner: Runner, epoch: int) -> stages.Job:
-    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it."""
+def _job(image: Image, runner: Runner, epoch: int, system: Step | None) -> stages.Job:
+    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it.
+
+    `system` makes that tree; it runs here where the kernel lies in it.
+    """
     name = _name(image)
     made: dict[Step, Stored] = {}
 
-    def run(step: Step) -> Stored:
-        made[step], _ = runner.run(step, made, name, telling=False)
+    def run(step: Step, *, telling: bool = False) -> Stored:
+        made[step], _ = runner.run(step, made, name, telling=telling)
         return made[step]
 
     kernel: Source | Step = Source(image.kernel or Path())
+    tree = system or (Source(image.root.tree) if image.root.tree else None)
     boot = None
-    if image.kernel is None:
-        found = stages.boot_step(image, epoch)
+    if system is not None:
+        image = _labelled(image)  # its fstab says so
+    if image.kernel is None and tree is not None:
+        if system is not None:
+            run(system, telling=True)
+        found = stages.boot_step(image, epoch, tree)
         stored = run(found)
         with stored.reading():
             boot = read_boot(stored.path)
@@ -135,7 +184,12 @@ def _job(image: Image, runner: Runner, epoch: int) -> stages.Job:
     stored = run(stages.facts_step(kernel))
     with stored.reading():
         facts = stages.read_facts(stored.path)
-    return stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)
+    return stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot, tree=tree)
+
+
+def _labelled(image: Image) -> Image:
+    label = image.filesystem.label or "root"
+    return image.model_copy(update={"filesystem": image.filesystem.model_copy(update={"label": label})})
 
 
 def _with_root(image: Image, boot: Boot) -> Image:
@@ -148,7 +202,7 @@ def _with_root(image: Image, boot: Boot) -> Image:
         return image
     filesystem = image.filesystem
     if boot.ramdisk or image.ramdisk:
-        filesystem = filesystem.model_copy(update={"label": filesystem.label or "root"})
+        filesystem = _labelled(image).filesystem
         root = f"LABEL={filesystem.label}"
     else:
         root = "/dev/xvda" if image.disk.layout == "plain" else "/dev/xvda1"
@@ -207,7 +261,7 @@ def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[st
     return f"--target {' or '.join(working)} boots it" if working else "no target of today boots it"
 
 
-def _places(chosen: Sequence[tuple[stages.Job, str]], out: str | None) -> list[Path]:
+def _places(chosen: Sequence[tuple[Image, str]], out: str | None) -> list[Path]:
     """Return where each artifact goes: -o FILE for one, -o DIR/ for many, else here."""
     if out is not None and not out.endswith("/") and not Path(out).is_dir():
         if len(chosen) > 1:
@@ -217,7 +271,7 @@ def _places(chosen: Sequence[tuple[stages.Job, str]], out: str | None) -> list[P
             )
         return [Path(out)]
     folder = Path(out or ".")
-    return [folder / f"{job.name}{_ending(target, job.image)}" for job, target in chosen]
+    return [folder / f"{_name(image)}{_ending(target, image)}" for image, target in chosen]
 
 
 def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:

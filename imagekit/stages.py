@@ -26,7 +26,7 @@ class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
     `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
-    boots, where the kernel comes out of that.
+    boots, where the kernel comes out of that; `tree` is that tree.
     """
 
     image: Image
@@ -35,6 +35,7 @@ class Job:
     out: Path
     epoch: int
     boot: Boot | None = None
+    tree: Source | Step | None = None
 
     @property
     def name(self) -> str:
@@ -49,11 +50,10 @@ class Job:
         return self.image.root.kernel or f"/boot/{self.name}.xen"
 
 
-def boot_step(image: Image, epoch: int) -> Step:
+def boot_step(image: Image, epoch: int, tree: Source | Step) -> Step:
     """Return the step that finds what the tree of `root.from` boots."""
-    assert image.root.source is not None  # noqa: S101 -- who asks has seen it
-    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch}
-    return Step("boot", write_boot, {"tree": Source(image.root.source)}, options)
+    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch, **_form(tree)}
+    return Step("boot", write_boot, {"tree": tree}, options)
 
 
 def kernel_step(boot: Step) -> Step:
@@ -96,14 +96,14 @@ def root_step(job: Job, guest: Guest) -> Step:
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
         "trees": [
-            *([{"input": _TREE, "to": "/", "base": "yes"}] if image.root.source else []),
+            *([{"input": _TREE, "to": "/", "base": "yes", **_form(job.tree)}] if job.tree else []),
             *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
         ],
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
-    inputs |= _trees(image)
+    inputs |= _trees(job)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     return Step("root", write_root, inputs, options, revision=2)
@@ -225,6 +225,11 @@ def _wrapped(file: Input, form: str) -> Wrapped:
     return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
 
 
-def _trees(image: Image) -> dict[str, Source]:
-    found = {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
-    return {_TREE: Source(image.root.source), **found} if image.root.source else found
+def _trees(job: Job) -> dict[str, Source | Step]:
+    files = {f"files-{number}": Source(item.source) for number, item in enumerate(job.image.root.files)}
+    return {_TREE: job.tree, **files} if job.tree else {**files}
+
+
+def _form(tree: Source | Step) -> dict[str, str]:
+    """Return the option that tells what a tree is, where its name does not: a step's is a tar."""
+    return {"form": "tar", "made_by": tree.name} if isinstance(tree, Step) else {}

@@ -104,8 +104,9 @@ class Tree:
 def add_tree(
     tree: Tree, source: Input, item: Mapping[str, str], stack: ExitStack, scratch: Path, epoch: int
 ) -> None:
-    """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
+    """Add what a recipe names: a folder, a tar, an OCI image layout or a file.
 
+    `item` has its `input` and `to`, and `form` "tar" where that is not told by its name.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
     path, to = source.path, item["to"]
@@ -113,7 +114,7 @@ def add_tree(
         for number, layer in enumerate(oci.layers(path)):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
-    elif is_tar(path) and not path.is_dir():
+    elif item.get("form") == "tar" or (is_tar(path) and not path.is_dir()):
         tar = stack.enter_context(opened_tar(path, scratch))
         for member, info in tar_members(tar, path, to, epoch):
             tree.add(member, _content(tar, info))
