@@ -1,12 +1,13 @@
 """Operating systems that are made here: what a recipe says of them."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from imagekit.recipe.base import Model
-from imagekit.recipe.values import HostPath, text_schema
+from imagekit.recipe.values import PATH, HostPath, host, text_schema
 
 DISKIMAGE_BUILDER: Literal["diskimage-builder"] = "diskimage-builder"
 KERNEL = "kernel"
@@ -49,8 +50,12 @@ def _text(value: str) -> str:
     return value
 
 
-def _keyword(value: object) -> object:
-    return None if value == KERNEL else value
+def _tree(value: object) -> object:
+    if value in {KERNEL, DISKIMAGE_BUILDER}:
+        return None if value == KERNEL else value
+    if not isinstance(value, str | Path):
+        raise ValueError("input is not a valid path")  # noqa: TRY004 -- pydantic's
+    return Path(host(value))
 
 
 Element = Annotated[str, _word("name of an element", _ELEMENT), text_schema(_ELEMENT)]
@@ -66,7 +71,11 @@ Environment = Annotated[
         }
     ),
 ]
-RootFrom = Annotated[Literal["diskimage-builder"] | HostPath | None, BeforeValidator(_keyword)]
+RootFrom = Annotated[
+    Path | Literal["diskimage-builder"] | None,
+    PlainValidator(_tree),
+    WithJsonSchema({"type": "string", "pattern": f"^{PATH}$"}),
+]
 """A path, or a keyword: "kernel" is None."""
 
 

@@ -3,8 +3,10 @@
 To remove files below a mount would remove what is mounted there, which may be the machine's own /dev.
 """
 
+import fcntl
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,10 @@ from pathlib import Path
 from imagekit import command
 from imagekit.errors import ToolError
 
-_LOOPS = "loop[0-9]*/loop/backing_file"  # there for those that are attached
+# linux/loop.h. A loop_info64 begins with the device and the inode of the file, 8 bytes each.
+_GET_STATUS, _DETACH = 0x4C05, 0x4C01
+_INFO = 232
+_ATTACHED = "loop[0-9]*/loop"
 
 
 def remove(folder: Path) -> None:
@@ -21,8 +26,7 @@ def remove(folder: Path) -> None:
         with suppress(ToolError):
             for place in sorted(_mounts(folder), reverse=True):  # what is mounted in another one first
                 command.run("umount", "--lazy", place)
-            for device in _loops(folder):
-                command.run("losetup", "--detach", device)
+        _detach(folder)
     if not any(_mounts(folder)):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -36,23 +40,20 @@ def _mounts(folder: Path) -> Iterator[str]:
             yield place
 
 
-def _loops(folder: Path) -> Iterator[str]:
-    """Yield the loop devices on a folder's files, told by device and inode: a namespace may have other paths."""
-    if not any(Path("/sys/block").glob(_LOOPS)):
-        return
-    files = {(status.st_dev, status.st_ino) for status in _files(folder)}
-    told = command.run(
-        "losetup", "--list", "--noheadings", "--raw", "--output", "NAME,BACK-MAJ:MIN,BACK-INO"
-    ).text()
-    for line in told.splitlines():
-        name, device, inode = line.split()
-        major, minor = map(int, device.split(":"))
-        if (os.makedev(major, minor), int(inode)) in files:
-            yield name
+def _detach(folder: Path) -> None:
+    """Detach the loop devices on a folder's files, told by device and inode: a namespace may have other paths."""
+    attached = [Path("/dev", place.parent.name) for place in Path("/sys/block").glob(_ATTACHED)]
+    files = set(_files(folder)) if attached else set()
+    for device in attached:
+        with suppress(OSError), device.open("rb") as loop:
+            told = fcntl.ioctl(loop, _GET_STATUS, bytes(_INFO))
+            if struct.unpack_from("QQ", told) in files:
+                fcntl.ioctl(loop, _DETACH)
 
 
-def _files(folder: Path) -> Iterator[os.stat_result]:
+def _files(folder: Path) -> Iterator[tuple[int, int]]:
     for place, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):
-                yield os.lstat(os.path.join(place, name))
+                status = os.lstat(os.path.join(place, name))
+                yield status.st_dev, status.st_ino
