@@ -1,5 +1,6 @@
 """The operating systems that a request has made here: their steps, and whether they can run, before any begins."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -45,6 +46,13 @@ def remarks(trees: Mapping[str, Tree], *, making: bool) -> tuple[str, ...]:
 def _tree(image: Image, runner: Runner, epoch: int) -> Tree:
     step, silent = tree_step(image, epoch, runner.store.root / "mirrors")
     found = runner.look_up(step, image.name or "", image.targets)
-    lacks = () if found.cached else tuple(lacking(cast("list[str]", step.options["all"])))
+    lacks = () if found.cached else (*_place(runner), *lacking(cast("list[str]", step.options["all"])))
     told = [f"{mirror} does not answer; its packages are taken to be those of last time" for mirror in silent]
     return Tree(step, found, lacks, tuple(told))
+
+
+def _place(runner: Runner) -> list[str]:
+    """Return what is wrong with the folder that diskimage-builder is to work in: it quotes no path."""
+    if re.fullmatch(r"[\w./@%+=,-]+", str(runner.store.root), re.ASCII):
+        return []
+    return [f"it takes no folder of such a name: {runner.store.root}; IMAGEKIT_CACHE_DIR names another"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from imagekit import command, events
-from imagekit.errors import BuildError, ToolError
+from imagekit.errors import BuildError, RecipeError, ToolError
 from imagekit.plan import Input, Json, Source, Step
 from imagekit.recipe import DiskImageBuilder, Image
 from imagekit.systems import elements, needs, packages, sources
@@ -124,25 +124,26 @@ def _set(work: Path, options: Mapping[str, Json]) -> dict[str, str]:
 def _environment(table: DiskImageBuilder, found: Mapping[str, Path]) -> dict[str, str]:
     """Return what the machine and the table settle: the release and, for Debian, where packages come from."""
     release = {"DIB_RELEASE": table.release} if table.release else {}
-    if "debian-minimal" not in found:
+    if "debian-minimal" not in found or "DIB_APT_SOURCES_CONF" in table.environment:
         return release
-    said = {**release, **table.environment}
-    name = said.get("DIB_RELEASE", "stable")
+    said, name = table.environment, table.release or "stable"
     archive, security = sources.mirrors(name, sources.own_release(), sources.entries())
-    archive = said.get("DIB_DISTRIBUTION_MIRROR") or archive or "http://deb.debian.org/debian"
-    security = said.get("DIB_DEBIAN_SECURITY_MIRROR") or security or "http://security.debian.org/debian-security"
+    archive = said.get("DIB_DEBIAN_DISTRIBUTION_MIRROR") or said.get("DIB_DISTRIBUTION_MIRROR") or archive
+    security = said.get("DIB_DEBIAN_SECURITY_MIRROR") or security
+    rolling = name in {"testing", "unstable"}
+    if not archive or not (security or rolling):
+        raise RecipeError(
+            f"no mirror of Debian {name} is known: this machine's apt has none",
+            hint="root.diskimage-builder.environment names DIB_DISTRIBUTION_MIRROR and DIB_DEBIAN_SECURITY_MIRROR",
+        )
     components = said.get("DIB_DEBIAN_COMPONENTS", "main").replace(",", " ")
-    subpath = said.get("DIB_DEBIAN_SECURITY_SUBPATH", "")
+    # As debian-minimal writes them, environment.d/10-debian-minimal.bash.
     lines = [f"default:deb {archive} {name} {components}"]
-    if name not in {"testing", "unstable", "sid"}:
+    if not rolling:
+        suite = f"{name}-security{said.get('DIB_DEBIAN_SECURITY_SUBPATH', '')}"
         lines.append(f"updates:deb {archive} {name}-updates {components}")
-        lines.append(f"security:deb {security} {name}-security{subpath} {components}")
-    return {
-        **release,
-        "DIB_DISTRIBUTION_MIRROR": archive,
-        "DIB_DEBIAN_SECURITY_MIRROR": security,
-        "DIB_APT_SOURCES_CONF": "\n".join(lines),
-    }
+        lines.append(f"security:deb {security} {suite} {components}")
+    return {**release, "DIB_DISTRIBUTION_MIRROR": archive, "DIB_APT_SOURCES_CONF": "\n".join(lines)}
 
 
 def _version() -> str:

@@ -4,10 +4,13 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from imagekit.errors import TryAgainError
+from imagekit.recipe import read
+from imagekit.systems import tree_step
 from imagekit.systems.packages import apt_lines, digests, lists_digest
 
 RELEASE = """Hash: SHA256
@@ -87,3 +90,35 @@ def test_a_mirror_that_is_silent_later(mirror: tuple[str, Path], tmp_path: Path)
     assert digests(conf, memory) == (found, [address])
     with pytest.raises(TryAgainError, match="which packages bookworm has is not known"):
         digests(conf.replace("main", "contrib"), memory)
+
+
+def test_the_mirrors_that_a_recipe_names(mirror: tuple[str, Path], tmp_path: Path) -> None:
+    address, release = mirror
+    for suite in ("bookworm-updates", "bookworm-security"):
+        (release.parents[1] / suite).mkdir()
+        (release.parents[1] / suite / "InRelease").write_text(RELEASE.format(**PLAIN))
+    (tmp_path / "os.toml").write_text(
+        f"""
+        [root]
+        from = "diskimage-builder"
+        [root.diskimage-builder]
+        elements = ["debian-minimal"]
+        release = "bookworm"
+        [root.diskimage-builder.environment]
+        DIB_DISTRIBUTION_MIRROR = "{address}"
+        DIB_DEBIAN_SECURITY_MIRROR = "{address}"
+        """
+    )
+    (image,) = read(tmp_path / "os.toml", {}, {})
+    step, silent = tree_step(image, 1, tmp_path / "memory")
+    assert silent == []
+    assert sorted(cast("dict[str, str]", step.options["lists"])) == [
+        f"{address} bookworm",
+        f"{address} bookworm-security",
+        f"{address} bookworm-updates",
+    ]
+    again, _ = tree_step(image, 1, tmp_path / "memory")
+    assert again.options == step.options
+    release.write_text(RELEASE.format(**{**PLAIN, "main": "f" * 64}))
+    newer, _ = tree_step(image, 1, tmp_path / "memory")
+    assert newer.options != step.options
