@@ -8,7 +8,6 @@ from typing import cast
 from imagekit.build import Planned, Runner
 from imagekit.plan import Step
 from imagekit.recipe import DISKIMAGE_BUILDER, Image
-from imagekit.systems import lacking, refused, tree_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,8 @@ def check(trees: Mapping[str, Tree]) -> None:
     """ToolError, with all that is missing, when a tree has to be made and cannot."""
     lacks = dict.fromkeys(one for tree in trees.values() for one in tree.lacks)
     if lacks:
+        from imagekit.systems import refused  # noqa: PLC0415 -- as below
+
         raise refused(lacks)
 
 
@@ -44,6 +45,8 @@ def remarks(trees: Mapping[str, Tree], *, making: bool) -> tuple[str, ...]:
 
 
 def _tree(image: Image, runner: Runner, epoch: int) -> Tree:
+    from imagekit.systems import lacking, tree_step  # noqa: PLC0415 -- 15 ms that most builds need not wait for
+
     step, silent = tree_step(image, epoch, runner.store.root / "mirrors")
     found = runner.look_up(step, image.name or "", image.targets)
     lacks = () if found.cached else (*_place(runner), *lacking(cast("list[str]", step.options["all"])))

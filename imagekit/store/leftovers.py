@@ -22,13 +22,23 @@ _ATTACHED = "loop[0-9]*/loop"
 
 def remove(folder: Path) -> None:
     """Remove a folder with all that it holds; it stays where a mount below it cannot be undone."""
-    if os.geteuid() == 0:  # nobody else mounts, or attaches
+    # Nobody but root mounts, or attaches; and who does has folders for it.
+    if os.geteuid() == 0 and _has_folders(folder):
         with suppress(ToolError):
             for place in sorted(_mounts(folder), reverse=True):  # what is mounted in another one first
                 command.run("umount", "--lazy", place)
         _detach(folder)
-    if not any(_mounts(folder)):
-        shutil.rmtree(folder, ignore_errors=True)
+        if any(_mounts(folder)):
+            return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_folders(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.is_dir(follow_symlinks=False) for entry in entries)
+    except OSError:
+        return False
 
 
 def _mounts(folder: Path) -> Iterator[str]:
