@@ -106,7 +106,7 @@ def root_step(job: Job, guest: Guest) -> Step:
     inputs |= _trees(job)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
-    return Step("root", write_root, inputs, options, revision=2)
+    return Step("root", write_root, inputs, options, revision=3)
 
 
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:

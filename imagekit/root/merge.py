@@ -1,5 +1,6 @@
 """Several trees as one: later members in place of earlier ones, layers with what they take away."""
 
+import os
 import tarfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -99,6 +100,23 @@ class Tree:
             self.members[path] = replace(original, path=path)
             if content is not None:
                 self.contents[path] = content
+        self._order_links()
+
+    def _order_links(self) -> None:
+        """Give a file to the first of its names: which one a tar has as the file is the order of a folder."""
+        names: dict[str, list[str]] = {}
+        for path, link in self.members.items():
+            if link.kind == "hard":
+                names.setdefault(link.target, [link.target]).append(path)
+        for file, linked in names.items():
+            first = min(linked, key=os.fsencode)
+            if first != file:
+                self.members[first], link = replace(self.members[file], path=first), self.members[first]
+                if file in self.contents:
+                    self.contents[first] = self.contents.pop(file)
+                for path in linked:
+                    if path != first:
+                        self.members[path] = replace(link, path=path, target=first)
 
 
 def add_tree(
