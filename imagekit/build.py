@@ -18,7 +18,18 @@ from imagekit import command, events
 from imagekit.artifact import Artifact
 from imagekit.disk import libparted_version
 from imagekit.errors import RecipeError, TryAgainError
-from imagekit.events import Listener, Placed, StepDone, StepStarted, StepWaits, Warned, silent
+from imagekit.events import (
+    Course,
+    Listener,
+    Placed,
+    StepDone,
+    StepPhase,
+    StepStarted,
+    StepWaits,
+    Warned,
+    course,
+    silent,
+)
 from imagekit.place import deliver, delivered, place_all
 from imagekit.plan import Delivery, Input, Output, Plan, Source, Step, key
 from imagekit.sparse import BlockMap, allocated, digest_file, digest_tree, fingerprint, map_blocks
@@ -103,8 +114,11 @@ class Runner:
 
         def produce(out: Path, reason: str) -> None:
             tell(StepStarted(step.name, image, reason))
+            log = self.store.root / "logs" / f"{step.name}-{its_key[:16]}.log"
+            told = Course(lambda phase: tell(StepPhase(step.name, image, phase, str(log))), log)
             try:
-                step.run(inputs, out, step.options)
+                with course(told):
+                    step.run(inputs, out, step.options)
             except Exception:
                 _check(inputs)  # an input that changes is a better reason than what comes of it
                 raise
@@ -120,6 +134,16 @@ class Runner:
         )
         tell(StepDone(step.name, image, cached, time.monotonic() - begun))
         return stored, cached
+
+    def look_up(self, step: Step, image: str, targets: tuple[str, ...]) -> Planned:
+        """Tell of a step that reads sources only what `look` tells of those of a plan."""
+        its_key = self._key(step, self._inputs(step, {}))
+        found = self.store.find(its_key)
+        return Planned(step.name, image, targets, found.result is not None, found.reason, its_key)
+
+    def warn(self, message: str) -> None:
+        """Tell the listener what the user should know."""
+        self._tell(Warned(message))
 
     def look(self, plan: Plan) -> Iterator[Planned]:
         """Tell of each step whether it would run, and why. Nothing is made."""

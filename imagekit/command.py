@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +51,13 @@ PACKAGES: Mapping[str, str] = {
     "dpkg-deb": "dpkg",
     "dpkg": "dpkg",
     "apt-cache": "apt",
+    "unshare": "util-linux",
+    "fstrim": "util-linux",
+    "losetup": "mount",
+    "umount": "mount",
+    "mkfs.ext4": "e2fsprogs",
+    "qemu-img": "qemu-utils",
+    "yumdownloader": "yum-utils",
 }
 
 _children: set["subprocess.Popen[bytes]"] = set()
@@ -166,6 +173,51 @@ class Running:
         return self._child.communicate()[1].decode(errors="backslashreplace").strip()[-2000:]
 
 
+def follow(
+    program: str,
+    *arguments: str | os.PathLike[str],
+    line: Callable[[str], None],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 3600,
+) -> None:
+    """Run a program to its end; what it says goes to a file, and line by line to a function while it runs.
+
+    `timeout` is in seconds. ToolError for a status that is not 0, and for time running out. The kernel ends the
+    program with us, even if we are killed by a signal that nobody can catch.
+    """
+    words = (os.fspath(argument) for argument in arguments)
+    argv = (require("setpriv"), "--pdeathsig", "KILL", require(program), *words)
+    until = time.monotonic() + timeout
+    with log.open("wb") as file, _started(argv, None, {**_environment(), **(env or {})}, joined=True) as child:
+        cast("IO[bytes]", child.stdin).close()
+        child.stdin = None  # nothing to say, then or at the end
+        for text in _lines(cast("IO[bytes]", child.stdout), until):
+            file.write(text)
+            file.flush()
+            line(text.decode(errors="backslashreplace"))
+        if time.monotonic() >= until:
+            raise ToolError(f"{program} did not end within {timeout:g} s")
+        status = child.wait()
+    if status:
+        raise ToolError(f"{program} {_fate(status)}")
+
+
+def _lines(stdout: IO[bytes], until: float) -> Iterator[bytes]:
+    """Yield lines until the output ends, or the time is over."""
+    left = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while selector.select(max(0.0, until - time.monotonic())):
+            data = os.read(stdout.fileno(), 1 << 16)
+            if not data:
+                break
+            *whole, left = (left + data).split(b"\n")
+            yield from (one + b"\n" for one in whole)
+    if left:
+        yield left
+
+
 @contextmanager
 def running(
     program: str, *arguments: str | os.PathLike[str], descriptors: Sequence[int] = ()
@@ -224,6 +276,8 @@ def _started(
     cwd: str | os.PathLike[str] | None,
     env: Mapping[str, str],
     descriptors: Sequence[int] = (),
+    *,
+    joined: bool = False,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with _children_lock:
         if _stopping:
@@ -234,7 +288,7 @@ def _started(
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT if joined else subprocess.PIPE,
                 cwd=cwd,
                 env=env,
                 process_group=0,

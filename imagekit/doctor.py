@@ -37,6 +37,9 @@ _PROGRAMS: Mapping[str, str] = {
     "virt-xml-validate": "verify: libvirt's schema",
     "guestfish": "verify --guestfs: mounts an image in a real Linux",
     "qemu-system-x86_64": "prove, verify --guestfs: the machine that they run in",
+    "sudo": "diskimage-builder: its hooks call it",
+    "unshare": "diskimage-builder: namespaces of its own",
+    "debootstrap": "diskimage-builder: trees of Debian and Ubuntu",
     "apt-get": "prove --prepare: fetches Xen and dom0",
     "dpkg-deb": "prove --prepare: unpacks them",
 }
@@ -45,6 +48,7 @@ _EXTRAS: Mapping[str, str] = {
     "": "every command",
     "disk": "builds: partition tables",
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+    "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
 }
 

@@ -1,7 +1,11 @@
 """What a build tells while it works, as plain values; a listener shows them, or writes them down."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 
 from imagekit.artifact import Artifact
 
@@ -34,6 +38,16 @@ class StepWaits:
 
 
 @dataclass(frozen=True, slots=True)
+class StepPhase:
+    """A long step is at another part of its work; what its tools say goes to the file `log`."""
+
+    step: str
+    image: str
+    phase: str
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something that the user should know and that stops nothing."""
 
@@ -47,9 +61,42 @@ class Placed:
     artifact: Artifact
 
 
-Event = StepStarted | StepDone | StepWaits | Warned | Placed
+Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed
 Listener = Callable[[Event], None]
 
 
 def silent(_: Event) -> None:
     """Listen to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where the step function that runs in this thread tells of its phases, and keeps its tools' log."""
+
+    phase: Callable[[str], None]
+    log: Path
+
+
+_course: ContextVar[Course] = ContextVar("course", default=Course(lambda _: None, Path(os.devnull)))  # noqa: B039
+
+
+@contextmanager
+def course(one: Course) -> Iterator[None]:
+    """Set the course of what runs in this thread."""
+    token = _course.set(one)
+    try:
+        yield
+    finally:
+        _course.reset(token)
+
+
+def phase(name: str) -> None:
+    """Tell, from within a step function, what it is at."""
+    _course.get().phase(name)
+
+
+def log() -> Path:
+    """Return, to a step function, the file that its tools' output is to go to; its folder is there."""
+    path = _course.get().log
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from imagekit.artifact import Artifact
-from imagekit.events import Event, Listener, Placed, StepDone, StepStarted, StepWaits, Warned, silent
+from imagekit.events import Event, Listener, Placed, StepDone, StepPhase, StepStarted, StepWaits, Warned, silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -82,6 +82,8 @@ def _line(event: Event, *, verbose: bool) -> str | None:
             return f"{image}: {step}: {reason}"
         case StepDone(step, image, cached, seconds):
             return f"{image}: {step}: {'cached' if cached else f'made in {seconds:.2f} s'}"
+        case StepPhase(step, image, phase, log):
+            return f"{image}: {step}: {phase}{f' (log: {log})' if verbose else ''}"
         case StepWaits(step, image):
             return f"{image}: {step}: another build makes the same; waiting for it"
         case Warned(message):
@@ -115,6 +117,8 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
         match event:
             case StepStarted(step, image, _):
                 tasks[image, step] = progress.add_task(f"{image}: {step}", total=None)
+            case StepPhase(step, image, phase, _) if (image, step) in tasks:
+                progress.update(tasks[image, step], description=f"{image}: {step}: {phase}")
             case StepDone(step, image, cached, seconds):
                 if (image, step) in tasks:
                     progress.remove_task(tasks.pop((image, step)))

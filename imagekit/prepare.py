@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from imagekit import recipe, stages, targets
-from imagekit.build import Runner
+from imagekit import recipe, stages, targets, trees
+from imagekit.build import Planned, Runner
 from imagekit.errors import KernelError, UnsuitedError, UsageError
 from imagekit.kernel import KernelFacts, Refusal, can_repack, repacked
 from imagekit.plan import Plan, Source, Step
@@ -43,22 +43,39 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """An image whose kernel is not known before its system is made, the step that makes it, and what comes of it.
+
+    `outputs` are pairs of target and path; none with `--target all`, as the kernel decides.
+    """
+
+    image: str
+    step: Planned
+    outputs: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from."""
+    """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
+
+    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news.
+    """
 
     plan: Plan
     facts: Mapping[str, KernelFacts]
     skipped: tuple[Skipped, ...]
     recipes: tuple[Path, ...]
     images: Mapping[str, Image]
+    pending: tuple[Pending, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) -> Prepared:
-    """Return the plan for a request.
+def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *, making: bool = True) -> Prepared:
+    """Return the plan for a request; unless `making`, an image whose system is not made yet is only `pending`.
 
     KernelError when a kernel cannot boot on a target that was named, or on any with `all`; UnsuitedError likewise,
-    for settings; RecipeError and UsageError for what cannot be meant. Nothing is made but, in the cache, the
-    kernels' facts.
+    for settings; RecipeError and UsageError for what cannot be meant; ToolError when a system cannot be made here.
+    Nothing is made but, in the cache, operating systems and the kernels' facts.
     """
     epoch = recipe.epoch(environment)
     chosen: list[tuple[stages.Job, str]] = []
@@ -66,23 +83,32 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str]) ->
     described: dict[str, Image] = {}
     skipped: list[Skipped] = []
     images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
+    _check_names(images)
+    made = trees.find(images, runner, epoch)
+    remarks = trees.remarks(made, making=making)
+    if making:
+        trees.check(made)
+        for one in remarks:
+            runner.warn(one)
+    pending: list[Pending] = []
     for image in images:
-        name = _name(image)
-        if name in facts:
-            raise UsageError(f"two images are named {name!r}", hint="build them one after the other")
-        candidate = _candidate(image, runner, epoch)
+        name, tree = _name(image), made.get(_name(image))
+        if tree is not None and not making and image.kernel is None and not tree.planned.cached:
+            pending.append(_pending(image, tree, request))
+            continue
+        candidate = _candidate(image, runner, epoch, tree.step if tree else None)
         facts[name], described[name] = candidate.job.facts, candidate.job.image
         good, bad = _sorted_out(candidate, request.targets or image.targets)
         skipped += bad
         chosen += [(candidate.job_for(target), target) for target in good]
-    places = _places(chosen, request.out)
+    places = _places([(job.image, target) for job, target in chosen], request.out)
     outputs = [
         targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
     ]
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes, described)
+    return Prepared(plan, facts, tuple(skipped), recipes, described, tuple(pending), remarks)
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -110,6 +136,21 @@ def _is_recipe(path: Path) -> bool:
     return path.suffix == ".toml"
 
 
+def _check_names(images: Sequence[Image]) -> None:
+    names = [_name(image) for image in images]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise UsageError(f"two images are named {double!r}", hint="build them one after the other")
+
+
+def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
+    wanted = tuple(dict.fromkeys(request.targets or image.targets))
+    chosen = [] if ALL in wanted else [(image, target) for target in wanted]
+    places = _places(chosen, request.out)
+    outputs = tuple((target, place) for (_, target), place in zip(chosen, places, strict=True))
+    return Pending(_name(image), replace(tree.planned, targets=wanted), outputs)
+
+
 def _name(image: Image) -> str:
     return image.name or ""
 
@@ -122,12 +163,12 @@ class _Kernels:
     image: str
     made: dict[Step, Stored] = field(default_factory=dict)
 
-    def run(self, step: Step) -> Stored:
-        """Run one step, and those before it that have not run."""
+    def run(self, step: Step, *, telling: bool = False) -> Stored:
+        """Run one step, and those before it that have not run; `telling` has the listener hear of it."""
         for source in step.inputs.values():
             if isinstance(source, Step) and source not in self.made:
                 self.run(source)
-        self.made[step], _ = self.runner.run(step, self.made, self.image, telling=False)
+        self.made[step], _ = self.runner.run(step, self.made, self.image, telling=telling)
         return self.made[step]
 
     def facts(self, kernel: Source | Step) -> KernelFacts:
@@ -158,22 +199,35 @@ class _Candidate:
         return replace(self.job, kernel=step, facts=self.kernels.facts(step), repacked=True)
 
 
-def _candidate(image: Image, runner: Runner, epoch: int) -> _Candidate:
-    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it."""
+def _candidate(image: Image, runner: Runner, epoch: int, system: Step | None) -> _Candidate:
+    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it.
+
+    `system` makes that tree; it runs here where the kernel lies in it.
+    """
     name = _name(image)
     kernels = _Kernels(runner, name)
     kernel: Source | Step = Source(image.kernel or Path())
+    tree = system or (Source(image.root.tree) if image.root.tree else None)
     boot = None
-    if image.kernel is None:
-        found = stages.boot_step(image, epoch)
+    if system is not None:
+        image = _labelled(image)  # its fstab says so
+    if image.kernel is None and tree is not None:
+        if system is not None:
+            kernels.run(system, telling=True)
+        found = stages.boot_step(image, epoch, tree)
         stored = kernels.run(found)
         with stored.reading():
             boot = read_boot(stored.path)
         kernel = stages.kernel_step(found)
         image = _with_root(image, boot)
     facts = kernels.facts(kernel)
-    job = stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot)
+    job = stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot, tree=tree)
     return _Candidate(job, kernels)
+
+
+def _labelled(image: Image) -> Image:
+    label = image.filesystem.label or "root"
+    return image.model_copy(update={"filesystem": image.filesystem.model_copy(update={"label": label})})
 
 
 def _with_root(image: Image, boot: Boot) -> Image:
@@ -186,7 +240,7 @@ def _with_root(image: Image, boot: Boot) -> Image:
         return image
     filesystem = image.filesystem
     if boot.ramdisk or image.ramdisk:
-        filesystem = filesystem.model_copy(update={"label": filesystem.label or "root"})
+        filesystem = _labelled(image).filesystem
         root = f"LABEL={filesystem.label}"
     else:
         root = "/dev/xvda" if image.disk.layout == "plain" else "/dev/xvda1"
@@ -246,7 +300,7 @@ def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[st
     return f"--target {' or '.join(working)} boots it" if working else "no target of today boots it"
 
 
-def _places(chosen: Sequence[tuple[stages.Job, str]], out: str | None) -> list[Path]:
+def _places(chosen: Sequence[tuple[Image, str]], out: str | None) -> list[Path]:
     """Return where each artifact goes: -o FILE for one, -o DIR/ for many, else here."""
     if out is not None and not out.endswith("/") and not Path(out).is_dir():
         if len(chosen) > 1:
@@ -256,7 +310,7 @@ def _places(chosen: Sequence[tuple[stages.Job, str]], out: str | None) -> list[P
             )
         return [Path(out)]
     folder = Path(out or ".")
-    return [folder / f"{job.name}{_ending(target, job.image)}" for job, target in chosen]
+    return [folder / f"{_name(image)}{_ending(target, image)}" for image, target in chosen]
 
 
 def _check_places(plan: Plan, recipes: Iterable[Path]) -> None:

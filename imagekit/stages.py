@@ -26,7 +26,8 @@ class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
     `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
-    boots, where the kernel comes out of that; `repacked`, that the kernel is no longer as its maker packed it.
+    boots, where the kernel comes out of that; `tree` is that tree; `repacked` tells that the kernel is no longer
+    as its maker packed it.
     """
 
     image: Image
@@ -35,6 +36,7 @@ class Job:
     out: Path
     epoch: int
     boot: Boot | None = None
+    tree: Source | Step | None = None
     repacked: bool = False
 
     @property
@@ -56,11 +58,10 @@ class Job:
         return self.boot is None or self.repacked
 
 
-def boot_step(image: Image, epoch: int) -> Step:
+def boot_step(image: Image, epoch: int, tree: Source | Step) -> Step:
     """Return the step that finds what the tree of `root.from` boots."""
-    assert image.root.source is not None  # noqa: S101 -- who asks has seen it
-    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch}
-    return Step("boot", write_boot, {"tree": Source(image.root.source)}, options)
+    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch, **_form(tree)}
+    return Step("boot", write_boot, {"tree": tree}, options)
 
 
 def kernel_step(boot: Step) -> Step:
@@ -108,17 +109,17 @@ def root_step(job: Job, guest: Guest) -> Step:
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
         "trees": [
-            *([{"input": _TREE, "to": "/", "base": "yes"}] if image.root.source else []),
+            *([{"input": _TREE, "to": "/", "base": "yes", **_form(job.tree)}] if job.tree else []),
             *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
         ],
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.brings_kernel else {}
-    inputs |= _trees(image)
+    inputs |= _trees(job)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
-    return Step("root", write_root, inputs, options, revision=2)
+    return Step("root", write_root, inputs, options, revision=3)
 
 
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
@@ -237,6 +238,11 @@ def _wrapped(file: Input, form: str) -> Wrapped:
     return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
 
 
-def _trees(image: Image) -> dict[str, Source]:
-    found = {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
-    return {_TREE: Source(image.root.source), **found} if image.root.source else found
+def _trees(job: Job) -> dict[str, Source | Step]:
+    files = {f"files-{number}": Source(item.source) for number, item in enumerate(job.image.root.files)}
+    return {_TREE: job.tree, **files} if job.tree else {**files}
+
+
+def _form(tree: Source | Step) -> dict[str, str]:
+    """Return the option that tells what a tree is, where its name does not: a step's is a tar."""
+    return {"form": "tar", "made_by": tree.name} if isinstance(tree, Step) else {}

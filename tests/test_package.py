@@ -33,7 +33,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     pages = {f"imagekit/inspect/{path.name}" for path in (ROOT / "imagekit" / "inspect").glob("page.*")}
     package = {name for name in names if not name.startswith("imagekit-0.1.0.")}
     dom0 = {str(path.relative_to(ROOT)) for path in (ROOT / "imagekit" / "prove" / "lab" / "dom0").iterdir()}
-    assert package == sources | data | pages | dom0
+    shipped = ROOT / "imagekit" / "systems" / "elements"
+    elements = {str(path.relative_to(ROOT)): path for path in shipped.rglob("*") if path.is_file()}
+    assert package == sources | data | pages | dom0 | set(elements)
+    with zipfile.ZipFile(wheel) as archive:
+        for name, path in elements.items():  # diskimage-builder runs only what is executable
+            assert bool(archive.getinfo(name).external_attr >> 16 & 0o100) == bool(path.stat().st_mode & 0o100), (
+                name
+            )
     assert "imagekit-0.1.0.data/data/share/man/man1/imagekit.1" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imagekit.cli import asked
-from imagekit.cli.console import AsJson, Verbose, cache_dir, say
+from imagekit.cli.console import AsJson, Verbose, cache_dir, say, tell
 
 if TYPE_CHECKING:
     from imagekit.prepare import Request
@@ -43,9 +43,16 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
 
     with store.in_use():
         runner = Runner(store)
-        prepared = prepare(wanted, runner, os.environ)
-        planned = list(runner.look(prepared.plan))
-    outputs = [(output.image, output.target, str(output.path)) for output in prepared.plan.outputs]
+        prepared = prepare(wanted, runner, os.environ, making=False)
+        planned = [*(pending.step for pending in prepared.pending), *runner.look(prepared.plan)]
+    outputs = [
+        *((one.image, target, str(path)) for one in prepared.pending for target, path in one.outputs),
+        *((output.image, output.target, str(output.path)) for output in prepared.plan.outputs),
+    ]
+    for remark in prepared.remarks:
+        tell(remark)
+    for one in prepared.pending:
+        tell(f"{one.image}: the steps after {one.step.step} depend on the kernel that its tree will have")
     if as_json:
         names = ("image", "target", "path")
         artifacts = [dict(zip(names, output, strict=True)) for output in outputs]

@@ -16,12 +16,15 @@ from imagekit.recipe.publishing import (
     PublishXen,
 )
 from imagekit.recipe.sources import check_sources
+from imagekit.recipe.systems import DISKIMAGE_BUILDER, DiskImageBuilder
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
 __all__ = [
+    "DISKIMAGE_BUILDER",
     "MBR_LARGEST",
     "MIB",
     "Ami",
+    "DiskImageBuilder",
     "Image",
     "OpenStack",
     "Publish",

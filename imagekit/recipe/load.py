@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.base import Model
 from imagekit.recipe.models import Image, Recipe
+from imagekit.recipe.systems import DISKIMAGE_BUILDER
 from imagekit.recipe.values import MBR_LARGEST, MIB
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
@@ -114,17 +115,23 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
             hint="11 characters at most, and no full stop",
         )
     _check_mbr(image, path, at)
+    _check_elements(image, path)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
     xcp = image.publish.xcp.model_copy(update=_paths(image.publish.xcp, ("credentials", "ca"), folder))
+    built = image.root.diskimage_builder
+    built = built.model_copy(update={"elements_path": tuple(_found(one, folder) for one in built.elements_path)})
+    root: dict[str, object] = {"files": files, "diskimage_builder": built}
+    if image.root.tree is not None:
+        root["source"] = _found(image.root.tree, folder)
     keys = _paths(image.ami, ("private_key", "cert", "ec2_cert", "secrets"), folder)
     return image.model_copy(
         update={
             "ami": image.ami.model_copy(update=keys),
             "publish": image.publish.model_copy(update={"xcp": xcp}),
-            "name": image.name or stem(image.kernel or image.root.source or Path()),
+            "name": image.name or stem(image.kernel or Path(image.root.source or "")),
             "kernel": _found(image.kernel, folder) if image.kernel else None,
             "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,
-            "root": image.root.model_copy(update={"files": files, **_paths(image.root, ("source",), folder)}),
+            "root": image.root.model_copy(update=root),
         }
     )
 
@@ -147,6 +154,14 @@ def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> No
                 details=f"{table}.size is {size} bytes",
                 hint='disk.layout = "gpt" holds more',
             )
+
+
+def _check_elements(image: Image, path: Path | None) -> None:
+    if image.root.source == DISKIMAGE_BUILDER and not image.root.diskimage_builder.elements:
+        raise RecipeError(
+            f"{path or 'the command line'}: root.from is {DISKIMAGE_BUILDER}, and no elements are named",
+            hint='[root.diskimage-builder] elements = ["debian-minimal", "xen-pv-guest"]',
+        )
 
 
 def _found(path: Path, folder: Path) -> Path:

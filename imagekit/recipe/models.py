@@ -1,5 +1,6 @@
 """The recipe as typed models: what may be said, in which words, and what holds where nothing is said."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -9,6 +10,7 @@ from pydantic_core import core_schema
 from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
 from imagekit.recipe.publishing import Publish
+from imagekit.recipe.systems import DiskImageBuilder, RootFrom
 from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
 
 
@@ -24,11 +26,15 @@ class Files(Model):
 class Root(Model):
     """What goes into the file system beside the kernel."""
 
-    source: HostPath | None = Field(
+    source: RootFrom = Field(
         default=None,
         alias="from",
-        description="An operating system's tree: a tar, an OCI image layout or a folder. Its kernel and initrd "
-        "boot, unless `kernel` names one of yours.",
+        description="An operating system's tree: a tar, an OCI image layout, a folder, or the word "
+        "`diskimage-builder`. Its kernel and initrd boot, unless `kernel` names one of yours. The word `kernel`: "
+        "no tree. A folder of such a name is ./kernel.",
+    )
+    diskimage_builder: DiskImageBuilder = Field(
+        default_factory=DiskImageBuilder, alias="diskimage-builder", description="What `diskimage-builder` makes."
     )
     kernel: KernelPath | None = Field(
         default=None,
@@ -37,6 +43,11 @@ class Root(Model):
     files: tuple[Files, ...] = Field(
         default=(), strict=False, description="In order; later ones replace earlier ones."
     )
+
+    @property
+    def tree(self) -> Path | None:
+        """The tree's path, where it lies somewhere."""
+        return self.source if isinstance(self.source, Path) else None
 
 
 class Filesystem(Model):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from imagekit.errors import RecipeError
 from imagekit.recipe.models import Image
+from imagekit.recipe.systems import DISKIMAGE_BUILDER
 
 
 def check_sources(images: Sequence[Image], path: Path | None) -> None:
@@ -29,7 +30,10 @@ def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
         yield ("kernel",), image.kernel
     if image.ramdisk:
         yield ("ramdisk",), image.ramdisk
-    if image.root.source:
-        yield ("root", "from"), image.root.source
+    if image.root.tree:
+        yield ("root", "from"), image.root.tree
+    if image.root.source == DISKIMAGE_BUILDER:
+        for number, folder in enumerate(image.root.diskimage_builder.elements_path):
+            yield ("root", "diskimage-builder", "elements_path", number), folder
     for number, item in enumerate(image.root.files):
         yield ("root", "files", number, "from"), item.source

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+_T = TypeVar("_T")
 
 KIB, MIB = 1 << 10, 1 << 20
 LARGEST = 9999 << 40
@@ -83,7 +85,8 @@ def _whole_mib(value: int) -> int:
     return value
 
 
-def _host(value: object) -> object:
+def host(value: _T) -> _T:
+    """Return a path where the recipe is read; ValueError for a text that is none."""
     if isinstance(value, str) and (not value or "\0" in value):
         raise ValueError("no path")
     return value
@@ -115,7 +118,7 @@ def text_schema(pattern: str) -> WithJsonSchema:
     return WithJsonSchema(schema)
 
 
-_PATH = r"[^\u0000]+"
+PATH = r"[^\u0000]+"
 _INSIDE = r"/(?!([^\u0000]*/)?\.\.(/|$))[^\u0000]*"
 _LOADABLE = r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+"
 
@@ -129,7 +132,7 @@ SizeOrAuto = Annotated[
     Annotated[_Bytes, AfterValidator(_whole_kib)] | None, BeforeValidator(_auto), _size_schema(0, KIB, "auto")
 ]
 """Bytes, whole KiB; None stands for "auto"."""
-HostPath = Annotated[Path, Field(strict=False), BeforeValidator(_host), text_schema(_PATH)]
+HostPath = Annotated[Path, Field(strict=False), BeforeValidator(host), text_schema(PATH)]
 """A path where the recipe is read."""
 ImagePath = Annotated[str, AfterValidator(_inside), text_schema(_INSIDE)]
 """An absolute path in the image."""

@@ -34,13 +34,16 @@ class Boot:
 def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Find what a tree boots, and write a tar of `boot.json` and that `kernel`. A step function.
 
-    Input: `tree`. Options: `kernel`, a path in the tree or None for the newest; `epoch`. RecipeError for none.
+    Input: `tree`. Options: `kernel`, a path in the tree or None for the newest; `epoch`; `form` and `made_by` of a
+    tree that a step made. RecipeError for none.
     """
     epoch = cast("int", options["epoch"])
     tree, source = Tree(), inputs["tree"]
     with ExitStack() as stack:
-        add_tree(tree, source, {"input": "tree", "to": "/"}, stack, out.with_name("unpacked"), epoch)
-        found = _found(tree, cast("str | None", options["kernel"]), source.path)
+        item = {"input": "tree", "to": "/", "form": cast("str", options.get("form", ""))}
+        add_tree(tree, source, item, stack, out.with_name("unpacked"), epoch)
+        where = f"the tree by {options['made_by']}" if "made_by" in options else str(source.path)
+        found = _found(tree, cast("str | None", options["kernel"]), where)
         kernel, content = tree.file(found.kernel.lstrip("/"))
         opened = content or partial(_referred, source.path, kernel)
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -78,7 +81,7 @@ def write_kernel(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, 
         shutil.copyfileobj(kernel, file, 1 << 20)
 
 
-def _found(tree: Tree, named: str | None, source: Path) -> Boot:
+def _found(tree: Tree, named: str | None, source: str) -> Boot:
     if named is not None:
         path = _resolved(tree, named.strip("/"))
         if path is None:

@@ -1,5 +1,6 @@
 """Several trees as one: later members in place of earlier ones, layers with what they take away."""
 
+import os
 import tarfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -99,13 +100,31 @@ class Tree:
             self.members[path] = replace(original, path=path)
             if content is not None:
                 self.contents[path] = content
+        self._order_links()
+
+    def _order_links(self) -> None:
+        """Give a file to the first of its names: which one a tar has as the file is the order of a folder."""
+        names: dict[str, list[str]] = {}
+        for path, link in self.members.items():
+            if link.kind == "hard":
+                names.setdefault(link.target, [link.target]).append(path)
+        for file, linked in names.items():
+            first = min(linked, key=os.fsencode)
+            if first != file:
+                self.members[first], link = replace(self.members[file], path=first), self.members[first]
+                if file in self.contents:
+                    self.contents[first] = self.contents.pop(file)
+                for path in linked:
+                    if path != first:
+                        self.members[path] = replace(link, path=path, target=first)
 
 
 def add_tree(
     tree: Tree, source: Input, item: Mapping[str, str], stack: ExitStack, scratch: Path, epoch: int
 ) -> None:
-    """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
+    """Add what a recipe names: a folder, a tar, an OCI image layout or a file.
 
+    `item` has its `input` and `to`, and `form` "tar" where that is not told by its name.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
     path, to = source.path, item["to"]
@@ -113,7 +132,7 @@ def add_tree(
         for number, layer in enumerate(oci.layers(path)):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
-    elif is_tar(path) and not path.is_dir():
+    elif item.get("form") == "tar" or (is_tar(path) and not path.is_dir()):
         tar = stack.enter_context(opened_tar(path, scratch))
         for member, info in tar_members(tar, path, to, epoch):
             tree.add(member, _content(tar, info))

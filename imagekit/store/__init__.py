@@ -4,6 +4,8 @@
     blobs/<digest>        the bytes
     blobs/<digest>.map    their block map, so that nobody hashes them twice
     locks/<key>           one file lock a key: of two builds of one thing one works, the other waits
+    mirrors/<place>       what a mirror's lists of packages were like when it was last asked
+    logs/<step>-<key>.log what a step's tools said, for a week at least
     tmp/<random>/         work under way; its owner holds its lock file, so the left-overs of the dead are known
 
 A result is written under tmp, hashed, flushed to disk and renamed to its digest; only then is its record written.

@@ -17,6 +17,7 @@ from imagekit.store.stored import Stored
 from imagekit.store.workplace import Workplaces
 
 _HOUR = 3600.0
+_WEEK = 7 * 24 * _HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,11 @@ class Store:
         return Stored(self._blobs.path(blocks.digest), blocks.digest)
 
     def _forget(self) -> None:
-        """Remove what belongs to blobs that are gone, and all locks: nobody else is here."""
+        """Remove what belongs to blobs that are gone, old logs, and all locks: nobody else is here."""
         self._records.forget(lambda digest: not self._blobs.path(digest).exists())
         self._blobs.forget_maps()
         for lock in (self.root / "locks").iterdir():
             lock.unlink(missing_ok=True)
+        for log in (self.root / "logs").glob("*"):
+            if time.time() - log.stat().st_mtime > _WEEK:
+                log.unlink()

@@ -1,13 +1,14 @@
 """Folders for work under way, and what becomes of those of the dead."""
 
 import fcntl
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from imagekit.store.leftovers import remove
 
 _NEW = "new-"
 _HOUR = 3600.0
@@ -30,7 +31,7 @@ class Workplaces:
                 folder = folder.rename(folder.with_name(folder.name.removeprefix(_NEW)))
                 yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def sweep(self) -> None:
         """Remove what killed builds left: work whose lock nobody holds."""
@@ -38,9 +39,9 @@ class Workplaces:
             with suppress(OSError):
                 if folder.name.startswith(_NEW):
                     if time.time() - folder.stat().st_mtime > _HOUR:
-                        shutil.rmtree(folder, ignore_errors=True)
+                        remove(folder)
                     continue
                 with suppress(FileNotFoundError), (folder / "lock").open("r") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # Without a lock file it is being taken away, or was when the one who did it died.
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)

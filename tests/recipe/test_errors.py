@@ -85,6 +85,36 @@ def refused(tmp_path: Path) -> Refused:
         ("filesystem.block_size = 512", "app.toml:1: filesystem.block_size: input should be 0, 1024"),
         ("filesystem.label = 'a b'", "app.toml:1: filesystem.label: string should match pattern"),
         ("filesystem.label = 'aaaaaaaaaaaaaaaaa'", "app.toml:1: filesystem.label: string should have at most 16"),
+        ("root.from = ''", "app.toml:1: root.from: no path"),
+        ("root.from = 5", "app.toml:1: root.from: input is not a valid path (is 5)"),
+        (
+            "[root.diskimage-bilder]",
+            "app.toml:1: root.diskimage-bilder: no such key (did you mean diskimage-builder?)",
+        ),
+        (
+            "[root.diskimage-builder]\nelement = []",
+            "app.toml:2: root.diskimage-builder.element: no such key (did you mean elements?)",
+        ),
+        (
+            "[root.diskimage-builder]\npackages = ['a b']",
+            "app.toml:2: root.diskimage-builder.packages.0: no name of a package (is 'a b')",
+        ),
+        (
+            "[root.diskimage-builder.environment]\nDIB_DEV_USER_PASSWORD = 'x'",
+            "app.toml:2: root.diskimage-builder.environment.DIB_DEV_USER_PASSWORD.[key]: what is set here",
+        ),
+        (
+            "[root.diskimage-builder.environment]\nDIB_RELEASE = 'x'",
+            "app.toml:2: root.diskimage-builder.environment.DIB_RELEASE.[key]: imagekit sets this one",
+        ),
+        (
+            "[root.diskimage-builder.environment]\n'1' = 'x'",
+            "app.toml:2: root.diskimage-builder.environment.1.[key]: no name of a variable",
+        ),
+        (
+            "kernel = 'k'\n[root]\nfrom = 'diskimage-builder'",
+            "app.toml: root.from is diskimage-builder, and no elements are named",
+        ),
         ("root.kernel = 'boot/k'", "app.toml:1: root.kernel: a boot loader's path"),
         ("root.kernel = '/boot/'", "app.toml:1: root.kernel: a boot loader's path"),
         ("root.kernel = '/'", "app.toml:1: root.kernel: a boot loader's path"),

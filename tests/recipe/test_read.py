@@ -26,6 +26,14 @@ kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/" }]
 
+[root.diskimage-builder]
+elements = ["debian-minimal", "ours"]
+elements_path = ["elements"]
+packages = ["openssh-server", "g++"]
+release = "bookworm"
+environment = { DIB_DISTRIBUTION_MIRROR = "http://mirror.example/debian" }
+arch = "amd64"
+
 [filesystem]
 type = "ext4"
 size = "48MiB"
@@ -196,6 +204,14 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vcpus": 512,
         "root": {
             "from": tmp_path / "system.tar",
+            "diskimage-builder": {
+                "elements": ("debian-minimal", "ours"),
+                "elements_path": (tmp_path / "elements",),
+                "packages": ("openssh-server", "g++"),
+                "release": "bookworm",
+                "environment": {"DIB_DISTRIBUTION_MIRROR": "http://mirror.example/debian"},
+                "arch": "amd64",
+            },
             "kernel": "/boot/app-1.0+x~y@z.xen",
             "files": ({"from": tmp_path / "site", "to": "/"}, {"from": Path("/etc/motd"), "to": "/etc/"}),
         },

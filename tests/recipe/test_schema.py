@@ -148,8 +148,27 @@ def tables(
     return right | right | right | wrong
 
 
+BUILDER: dict[str, st.SearchStrategy[Any]] = {
+    "elements": st.lists(TEXTS | st.sampled_from(["debian-minimal", "a;b", "a+b"]), max_size=2) | SCALARS,
+    "elements_path": st.lists(PATHS, max_size=2) | SCALARS,
+    "packages": st.lists(TEXTS | st.sampled_from(["g++", "a=1.0~rc", "$(id)"]), max_size=2) | SCALARS,
+    "release": TEXTS | st.sampled_from(["bookworm", "Bookworm", "12.1"]),
+    "environment": st.dictionaries(
+        TEXTS
+        | st.sampled_from(["DIB_X", "HOME", "HOMELY", "A_PASSWORD", "MY_TOKEN_X", "1A", "break", "DIB_RELEASE"]),
+        TEXTS | PATHS | NUMBERS,
+        max_size=2,
+    )
+    | SCALARS,
+    "arch": WORDS | st.just("amd64"),
+}
 ROOT = tables(
-    {"kernel": PATHS, "files": st.lists(tables(TABLES["files"], ("from",)), max_size=2) | SCALARS},
+    {
+        "from": PATHS | st.sampled_from(["kernel", "diskimage-builder"]) | SCALARS,
+        "diskimage-builder": tables(BUILDER),
+        "kernel": PATHS,
+        "files": st.lists(tables(TABLES["files"], ("from",)), max_size=2) | SCALARS,
+    },
 )
 IMAGE_KEYS: dict[str, st.SearchStrategy[Any]] = {
     "name": TEXTS,

@@ -105,13 +105,13 @@ def test_a_tar_packed_or_not(name: str, tmp_path: Path, compose: Compose) -> Non
     )
     (tmp_path / name).write_bytes(PACKED[name](data))
     root = compose((tmp_path / name, "/x"))
-    assert contents(root) == {"x/a/file": b"x" * 5000}
+    assert contents(root) == {"x/a/again": b"x" * 5000}
     found = members(root)
-    assert found["x/a/file"] == Member(
-        "x/a/file", "file", 0o6640, 7, 70000, 2**32 - 2, 5000, xattrs={"user.a": b"b=\n\xff"}
+    assert found["x/a/again"] == Member(
+        "x/a/again", "file", 0o6640, 7, 70000, 2**32 - 2, 5000, xattrs={"user.a": b"b=\n\xff"}
     )
-    assert (found["x/a/twin"].kind, found["x/a/twin"].target) == ("hard", "x/a/file")
-    assert found["x/a/again"].target == "x/a/file"
+    assert (found["x/a/twin"].kind, found["x/a/twin"].target) == ("hard", "x/a/again")
+    assert found["x/a/file"].target == "x/a/again"
     assert (found["x/c"].kind, found["x/c"].device) == ("char", (4, 65535))
     assert (found["x/b"].kind, found["x/b"].device) == ("block", (4095, 1))
     assert found["x/p"].kind == "fifo"
@@ -383,3 +383,19 @@ def test_errors_are_ours(tmp_path: Path, compose: Compose) -> None:
     (tmp_path / "t.tar").write_bytes(b"")
     with pytest.raises(ImagekitError, match="is no readable tar"):
         compose(tmp_path / "t.tar")
+
+
+@pytest.mark.parametrize("order", [("a", "b", "c"), ("c", "a", "b"), ("b", "c", "a")])
+def test_which_name_of_a_file_comes_first_in_a_tar_does_not_show(
+    order: tuple[str, ...], tmp_path: Path, compose: Compose
+) -> None:
+    file, *links = order
+    rest = (entry(name, tarfile.LNKTYPE, linkname=file) for name in links)
+    (tmp_path / "x.tar").write_bytes(tar_bytes((entry(file), b"content"), *rest))
+    root = compose(tmp_path / "x.tar")
+    assert contents(root) == {"a": b"content"}
+    assert [(found.path, found.kind, found.target) for found in list(members(root).values())] == [
+        ("a", "file", ""),
+        ("b", "hard", "a"),
+        ("c", "hard", "a"),
+    ]
