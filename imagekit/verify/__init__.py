@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from imagekit.errors import UsageError, VerificationError
+from imagekit.guests import READS
+from imagekit.kernel import Way
 from imagekit.store import full_disk
 from imagekit.verify.ami import check_ami, opened
 from imagekit.verify.check import Check, skipped
@@ -20,7 +22,7 @@ from imagekit.verify.claims import Claims
 from imagekit.verify.content import check_content
 from imagekit.verify.ebs import check_ebs
 from imagekit.verify.files import files
-from imagekit.verify.filesystem import check_filesystem
+from imagekit.verify.filesystem import check_filesystem, check_group
 from imagekit.verify.kernel import check_kernel
 from imagekit.verify.linux import check_by_linux
 from imagekit.verify.menu import PATH as MENU
@@ -28,7 +30,7 @@ from imagekit.verify.menu import Menu, check_menu, parse_menu
 from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
-from imagekit.verify.table import Spot, check_table
+from imagekit.verify.table import Spot, Spots, check_table
 from imagekit.verify.wrapped import check_cloud, check_xcp, taken_out
 from imagekit.verify.xen import check_xen
 
@@ -87,15 +89,41 @@ def _check_all(subject: Subject, *, guestfs: bool) -> Iterator[Check]:
 
 
 def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[Check]:
-    spot = yield from check_table(subject, room)
-    kind = yield from check_filesystem(subject.claims, room, spot)
-    menu = yield from _check_menu(subject, room, spot, kind)
-    taken = yield from check_kernel(subject, room, spot, kind)
+    spots = yield from check_table(subject, room)
+    kind = yield from _check_filesystems(subject.claims, room, spots)
+    menu, taken = None, None
+    if _beyond_pygrub(subject.claims, kind):
+        yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
+    else:
+        menu = yield from _check_menu(subject, room, spots.boot, kind)
+        taken = yield from check_kernel(subject, room, spots.boot, kind)
+    path = menu.kernel if menu else subject.claims.kernel.path if subject.claims else None
     if guestfs:
-        if menu is None:
+        if path is None:
             yield skipped("Linux", f"no {MENU} tells where the kernel lies")
         else:
-            yield check_by_linux(room, spot, menu.kernel, taken)
+            yield check_by_linux(room, spots, path, taken, subject.claims)
+    elif subject.claims is not None and subject.claims.layout.lvm is not None:
+        yield skipped("root", "on LVM: a Linux opens and checks it, with --guestfs")
+
+
+def _check_filesystems(claims: Claims | None, room: Scratch, spots: Spots) -> Generator[Check, None, str]:
+    """Check each file system on this side of the appliance; return the type of that on which the kernel lies."""
+    layout = claims.layout if claims is not None else None
+    kind = ""
+    if layout is not None and layout.boot is not None:
+        kind = yield from check_filesystem(layout.boot.filesystem, room, spots.boot)
+    if layout is not None and layout.lvm is not None:
+        yield check_group(room, spots.root)
+        return kind or "LVM"
+    root = yield from check_filesystem(layout.filesystem if layout else None, room, spots.root)
+    return kind or root
+
+
+def _beyond_pygrub(claims: Claims | None, kind: str) -> bool:
+    """Tell whether the image boots without pygrub, and from what pygrub cannot read."""
+    ways = {Way.PV_DIRECT, Way.PVH, Way.PV_GRUB}
+    return claims is not None and claims.boot.way in ways and kind not in READS["pygrub"]
 
 
 def _check_menu(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Menu | None]:
