@@ -4,7 +4,10 @@ By guestfish alone: Debian's Python binding is only for Debian's own Python (dec
 the time, so callers say all that they want in one launch.
 """
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -31,10 +34,11 @@ def fish(
     `feed` writes what a command reads from "-". `timeout` is in seconds. ToolError when it does not start.
     """
     words = [word for command in commands for word in (":", *command)]
-    done = run(
-        "guestfish", *options(disk, write=write), "--", "run", ":", "echo", _READY, *words,
-        stdin=feed, cwd=folder, env=environment(folder), timeout=timeout, ok=range(256),
-    )  # fmt: skip
+    with swept():
+        done = run(
+            "guestfish", *options(disk, write=write), "--", "run", ":", "echo", _READY, *words,
+            stdin=feed, cwd=folder, env=environment(folder), timeout=timeout, ok=range(256),
+        )  # fmt: skip
     ready, _, said = done.stdout.partition(b"\n")
     if ready != _READY.encode():
         raise ToolError("libguestfs could not start its machine", details=done.complaint(), hint=_HINT)
@@ -62,3 +66,30 @@ def environment(folder: Path) -> dict[str, str]:
 @cache
 def _without_kvm() -> bool:
     return bool(against_kvm())
+
+
+@contextmanager
+def swept() -> Iterator[None]:
+    """Remove the sockets of appliances that were killed: libguestfs has no other place for them."""
+    _sweep()
+    try:
+        yield
+    except BaseException:
+        _sweep()
+        raise
+
+
+def _sweep() -> None:
+    try:
+        bound = Path("/proc/net/unix").read_bytes()
+        for folder in Path("/tmp").glob("libguestfs??????"):  # noqa: S108 -- libguestfs' choice
+            if folder.stat().st_uid == os.getuid() and _is_dead(folder, bound):
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+
+
+def _is_dead(folder: Path, bound: bytes) -> bool:
+    """Tell whether there are sockets in a folder, and no process has one of them."""
+    sockets = [path for path in folder.iterdir() if path.is_socket()]
+    return bool(sockets) and not any(os.fsencode(path) + b"\n" in bound for path in sockets)

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,6 +64,7 @@ Feed = Callable[[IO[bytes]], None]
 
 _children: set["subprocess.Popen[bytes]"] = set()
 _children_lock = threading.RLock()  # a signal may come while its own thread holds it
+_GRACE = 5.0  # seconds
 _stopping: set[str] = set()  # not an Event: a second signal, while the first one sets it, would wait for ever
 
 
@@ -173,6 +174,27 @@ class _Feeder(threading.Thread):
         except BaseException as error:  # noqa: BLE001 -- raised again by the thread that waits
             self.error = error
             _kill(self._child)
+
+
+def attached(program: str, *arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> int:
+    """Run a program with our own terminal, or whatever else our descriptors are, and return its exit status.
+
+    Ctrl-C is for it to act on, not for us. It ends when we are told to, or killed.
+    """
+    argv = (require("setpriv"), "--pdeathsig", "HUP", require(program), *(os.fspath(one) for one in arguments))
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
+    try:
+        with subprocess.Popen(argv, env={**_environment(), **(env or {})}) as child:
+            try:
+                return child.wait()
+            except BaseException:
+                child.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_GRACE)
+                child.kill()
+                raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Running:

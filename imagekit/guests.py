@@ -19,8 +19,8 @@ _WAYS: dict[tuple[Guest, Loader], Way] = {
 }
 
 
-# What reads the boot menu, and on which file systems: Xen 4.17's libfsimage (whose xfs is of before version 5, what
-# mkfs.xfs makes since 2013), and Amazon's EC2 user guide, "User provided kernels" (GRUB 0.97: the same of xfs).
+# What reads the boot menu, and on which file systems: Xen 4.17's libfsimage (whose xfs is older than version 5,
+# which mkfs.xfs makes today), and Amazon's EC2 user guide, "User provided kernels" (GRUB 0.97: the same of xfs).
 _EXT = {"ext2", "ext3", "ext4"}
 READS: Mapping[str, set[str]] = {
     "pygrub": _EXT | {"fat16", "fat32", "reiserfs"},

@@ -138,7 +138,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
 
 def _around(image: Image) -> dict[str, Json]:
     """Return what lies around the root's file system, as options that are there only when wanted."""
-    found: dict[str, Json] = {"boot": image.disk.boot} if image.disk.boot else {}
+    found: dict[str, Json] = {"boot_size": image.disk.boot} if image.disk.boot else {}
     return found | ({"lvm": image.disk.lvm.model_dump()} if image.disk.lvm else {})
 
 
@@ -235,7 +235,7 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         layout={
             "disk": layout,
             "identity": None if layout == "plain" else identity(root, "disk").hex(),
-            "offset": partition_offset(cast("Layout", layout)) + cast("int", options.get("boot", 0)),
+            "offset": partition_offset(cast("Layout", layout)) + cast("int", options.get("boot_size", 0)),
             "filesystem": {"type": kind, "label": label, "uuid": filesystem_uuid(root, kind, label)},
             **_more(root, options),
         },
@@ -252,7 +252,7 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
 def _more(root: str, options: Mapping[str, Json]) -> dict[str, Json]:
     """Return what a layout has beside the root's file system, as far as it has it."""
     found: dict[str, Json] = {}
-    if boot := options.get("boot"):
+    if boot := options.get("boot_size"):
         found["boot"] = {"size": boot, "label": BOOT_LABEL, "uuid": boot_uuid(root)}
     if lvm := options.get("lvm"):
         found["lvm"] = lvm

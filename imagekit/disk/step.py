@@ -51,7 +51,7 @@ class _Work:
 
     @property
     def boot(self) -> int:
-        return cast("int", self.options.get("boot", 0))
+        return cast("int", self.options.get("boot_size", 0))
 
     @property
     def lvm(self) -> Lvm | None:
@@ -68,8 +68,8 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
 
     Inputs: `root`, a root tar, and the folders that it refers to. Options: `layout`; `disk_size`,
     `filesystem_size` (bytes or null), `unit` (bytes; a disk that has no size of its own is a multiple), `free`
-    (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted `boot` (bytes of a boot partition), `lvm`
-    ({group, volume}), and `guestfs` (true: a Linux makes the root's file system, as it must with LVM).
+    (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted `boot_size` (bytes of a boot partition),
+    `lvm` ({group, volume}), and `guestfs` (true: a Linux makes the root's file system, as it must with LVM).
     """
     work = _Work(inputs, out, options, _settings(options, inputs["root"].digest))
     if options.get("guestfs"):

@@ -1,8 +1,8 @@
-"""Any file system that Linux makes, LVM included, in libguestfs' appliance: formatted, filled and checked in one launch.
+"""What Linux makes, LVM included, in libguestfs' appliance: formatted, filled and checked in one launch.
 
 What guestfish has no command for (a UUID at formatting, the clock) goes through its `debug sh`, a shell in the
-appliance. The appliance's clock is set to the epoch, so that times which Linux keeps for itself are within a minute
-of it; they, and UUIDs of LVM's and btrfs' own, differ from run to run.
+appliance. Its clock is set to the epoch: the times which Linux keeps for itself are within a minute of that. They,
+and UUIDs of LVM's and btrfs' own, differ from run to run.
 """
 
 from collections.abc import Mapping
@@ -53,8 +53,8 @@ class Goods:
 def make(disk: Path, number: int, lvm: Lvm | None, settings: Settings, goods: Goods) -> None:
     """Make and fill a file system on partition `number` (0: the whole disk) of a disk, whose table is written.
 
-    ToolError for an appliance that does not start, or lacks what makes this type; BuildError when the tree does not
-    fit, or loses what this type cannot hold.
+    ToolError for an appliance that does not start, or lacks what makes this type; BuildError when the tree does
+    not fit, or loses what this type cannot hold.
     """
     device = f"/dev/sda{number or ''}"
     volume = lvm.device if lvm else device

@@ -19,7 +19,7 @@ _HERE = Member("boot", "link", 0o777, target=".")
 
 
 def read_part(root: Path, part: Part) -> Iterator[tuple[Member, IO[bytes] | None]]:
-    """Yield the members of a part, and their content, as `read_root` does; RecipeError when it cannot stand alone."""
+    """Yield the members of a part, and their content, as `read_root` does; RecipeError for what ties two parts."""
     if part == "whole":
         yield from read_root(root)
         return

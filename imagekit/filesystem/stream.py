@@ -13,7 +13,7 @@ from imagekit.root import Member, to_tarinfo
 
 
 def write_stream(root: Path, inputs: Mapping[str, Input], part: Part, epoch: int, file: IO[bytes]) -> None:
-    """Write a part of a root tar to a file that need not be seekable. `inputs` are the folders that it refers to."""
+    """Write a part of a root tar to a file, which may be a pipe. `inputs` are the folders that it refers to."""
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:
         tar.addfile(to_tarinfo(Member(".", "dir", 0o755, epoch)))
         for member, content in read_part(root, part):

@@ -59,7 +59,7 @@ class Filesystem(Model):
     )
     maker: Literal["auto", "guestfs"] = Field(
         default="auto",
-        description="auto: e2fsprogs for ext, mtools for FAT, guestfs (a Linux in QEMU) for the others and for LVM.",
+        description="auto: e2fsprogs for ext, mtools for FAT, guestfs (a Linux in QEMU) for the rest and LVM.",
     )
     size: SizeOrAuto = Field(default=None, description='Bytes, "64MiB", or "auto": what the disk has room for.')
     free: Size = Field(
@@ -92,8 +92,8 @@ class Disk(Model):
     size: SizeOrAuto = Field(default=None, description='Bytes, "2GiB", or "auto": what the content needs.')
     boot: BootSize = Field(
         default=0,
-        description='"64MiB": an ext2 partition before the root\'s with all of /boot, for loaders that cannot read '
-        "the root. mbr and gpt only.",
+        description='"64MiB": an ext2 partition with all of /boot before the root\'s, for loaders that cannot '
+        "read the root. mbr and gpt only.",
     )
     lvm: Lvm | None = Field(default=None, description="The root on LVM; an empty table takes the names below.")
     path: DiskPath | None = Field(

@@ -24,7 +24,7 @@ from imagekit.verify.ebs import check_ebs
 from imagekit.verify.files import files
 from imagekit.verify.filesystem import check_filesystem, check_group
 from imagekit.verify.kernel import check_kernel
-from imagekit.verify.linux import check_by_linux
+from imagekit.verify.linux import check_by_linux, root_device
 from imagekit.verify.menu import PATH as MENU
 from imagekit.verify.menu import Menu, check_menu, parse_menu
 from imagekit.verify.pygrub import take
@@ -34,7 +34,7 @@ from imagekit.verify.table import Spot, Spots, check_table
 from imagekit.verify.wrapped import check_cloud, check_xcp, taken_out
 from imagekit.verify.xen import check_xen
 
-__all__ = ["Check", "Claims", "kernel_of", "verify"]
+__all__ = ["Check", "Claims", "kernel_of", "mounts", "verify"]
 
 _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
     "ami": check_ami,
@@ -79,6 +79,20 @@ def kernel_of(path: Path) -> tuple[bytes, str]:
     with _plainly(path), scratch(path.absolute()) as room:
         taken = take(room)
         return taken.kernel.read_bytes(), taken.cmdline
+
+
+def mounts(disk: Path, claims: Claims | None) -> list[tuple[str, str]]:
+    """Return (device, path) of what a Linux mounts of a raw disk, the root first; /boot by the claims."""
+    with _plainly(disk), scratch(disk.absolute()) as room:
+        found = check_table(Subject(disk, "", disk.stat().st_size, claims), room)
+        while True:
+            try:
+                next(found)
+            except StopIteration as end:
+                spots: Spots = end.value
+                break
+    root = [(root_device(spots, claims), "/")]
+    return root if spots.boot == spots.root else [*root, (f"/dev/sda{spots.boot.number}", "/boot")]
 
 
 def _check_all(subject: Subject, *, guestfs: bool) -> Iterator[Check]:

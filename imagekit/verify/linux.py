@@ -1,4 +1,4 @@
-"""The image through a real Linux kernel, mounted read-only in libguestfs' own small machine: one launch for all."""
+"""The image through a real Linux kernel, mounted read-only in libguestfs' appliance: one launch for all."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def check_by_linux(room: Scratch, spots: Spots, path: str, taken: Taken | None, 
     """
     if find("guestfish") is None:
         return missing("Linux", "guestfish")
-    device = _device(spots, claims)
+    device = root_device(spots, claims)
     fields, names = _guestfish(room, spots, device, path, claims)
     if claims is not None:
         _compare(fields, claims.layout.filesystem)
@@ -40,7 +40,8 @@ def check_by_linux(room: Scratch, spots: Spots, path: str, taken: Taken | None, 
     return passed("Linux", f"{whole}mounts it, reads {len(names)} files and folders, and the {same}")
 
 
-def _device(spots: Spots, claims: Claims | None) -> str:
+def root_device(spots: Spots, claims: Claims | None) -> str:
+    """Return what the appliance calls the root's device."""
     lvm = claims.layout.lvm if claims is not None else None
     if lvm is not None:
         return Lvm(lvm.group, lvm.volume).device
