@@ -83,13 +83,13 @@ def _sweep() -> None:
     try:
         bound = Path("/proc/net/unix").read_bytes()
         for folder in Path("/tmp").glob("libguestfs??????"):  # noqa: S108 -- libguestfs' choice
-            if folder.stat().st_uid == os.getuid() and _is_dead(folder, bound):
+            if folder.stat().st_uid == os.getuid() and is_dead(folder, bound):
                 shutil.rmtree(folder, ignore_errors=True)
     except OSError:
         return
 
 
-def _is_dead(folder: Path, bound: bytes) -> bool:
-    """Tell whether there are sockets in a folder, and no process has one of them."""
+def is_dead(folder: Path, bound: bytes) -> bool:
+    """Tell whether there are sockets in a folder, and none is in /proc/net/unix, `bound`."""
     sockets = [path for path in folder.iterdir() if path.is_socket()]
     return bool(sockets) and not any(os.fsencode(path) + b"\n" in bound for path in sockets)

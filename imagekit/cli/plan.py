@@ -37,6 +37,7 @@ def plan(
 
 def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
     """Print the plan of a request."""
+    from imagekit.artifact import SUFFIX  # noqa: PLC0415
     from imagekit.build import Runner  # noqa: PLC0415
     from imagekit.listeners import aligned  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
@@ -45,11 +46,16 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
         runner = Runner(store)
         prepared = prepare(wanted, runner, os.environ)
         planned = list(runner.look(prepared.plan))
+    notes = [
+        f"{output.image} for {output.target}: guestfs makes it, and no two builds of that are the same bytes"
+        for output in prepared.plan.outputs
+        if output.companions[SUFFIX].options.get("guestfs")
+    ]
     outputs = [(output.image, output.target, str(output.path)) for output in prepared.plan.outputs]
     if as_json:
         names = ("image", "target", "path")
         artifacts = [dict(zip(names, output, strict=True)) for output in outputs]
-        say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts}))
+        say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts, "notes": notes}))
         return
     rows = [
         (step.image, step.step, ",".join(step.targets), "cached" if step.cached else "run", step.reason)
@@ -58,3 +64,6 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
     say(aligned([("image", "step", "target", "", "why"), *rows]))
     say("")
     say(aligned([("image", "target", "artifact"), *outputs]))
+    for note in notes:
+        say("")
+        say(note)

@@ -117,7 +117,7 @@ def _format(settings: Settings, volume: str) -> str:
         return f"mkfs.reiserfs -q -ff -u {uuid} {'-l ' + label if label else ''} {volume}"
     features, blocks = FEATURES[settings.type], f"-b {block}" if block else ""
     own = f"-t {settings.type} -O {features} -I 256 -m 0 -U {uuid} -E hash_seed={uuid} {blocks}"
-    return f"E2FSPROGS_FAKE_TIME={settings.epoch} mke2fs -q -F {own} {named} {volume}"
+    return f"E2FSPROGS_FAKE_TIME={settings.epoch} mke2fs -q -F -F {own} {named} {volume}"
 
 
 def _options(kind: str) -> str:

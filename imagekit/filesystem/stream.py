@@ -13,16 +13,26 @@ from imagekit.root import Member, to_tarinfo
 
 
 def write_stream(root: Path, inputs: Mapping[str, Input], part: Part, epoch: int, file: IO[bytes]) -> None:
-    """Write a part of a root tar to a file, which may be a pipe. `inputs` are the folders that it refers to."""
+    """Write a part of a root tar to a file, which may be a pipe. `inputs` are the folders that it refers to.
+
+    Folders come a second time, last: GNU tar sets the times of one as soon as a member lies beside it, and names
+    that follow later (hard links, `etc/x` after `etc-x`) would change them.
+    """
+    folders = []
     with tarfile.open(fileobj=file, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 20) as tar:
-        tar.addfile(to_tarinfo(Member(".", "dir", 0o755, epoch)))
+        top = to_tarinfo(Member(".", "dir", 0o755, epoch))
+        tar.addfile(top)
         for member, content in read_part(root, part):
             info = to_tarinfo(member)
+            if member.kind == "dir":
+                folders.append(info)
             if member.reference is None:
                 tar.addfile(info, content)
             else:
                 _refer(tar, info, source_of(member, member.reference, inputs))
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has written
+        for info in (*folders, top):
+            tar.addfile(info)
 
 
 def _refer(tar: tarfile.TarFile, info: tarfile.TarInfo, source: str) -> None:

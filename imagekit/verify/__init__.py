@@ -109,7 +109,10 @@ def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[C
     if _beyond_pygrub(subject.claims, kind):
         yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
     else:
-        menu = yield from _check_menu(subject, room, spots.boot, kind)
+        if kind.startswith(("ext", "fat")):
+            menu = yield from _check_menu(subject, room, spots.boot, kind)
+        else:
+            yield skipped("menu.lst", f"only pygrub and a Linux read files of {kind} here")
         taken = yield from check_kernel(subject, room, spots.boot, kind)
     path = menu.kernel if menu else subject.claims.kernel.path if subject.claims else None
     if guestfs:
