@@ -20,6 +20,7 @@ from imagekit.filesystem import (
     grouped,
     guestfs,
     identity,
+    inodes,
     make,
     measure,
     read_part,
@@ -96,10 +97,12 @@ def _by_tools(work: _Work) -> None:
 def _by_guestfs(work: _Work) -> None:
     root = work.inputs["root"].path
     members = [member for member, _ in read_part(root, work.part)]
-    _table(work, members)
+    spot = _table(work, members)
     number = 0 if work.layout == "plain" else 2 if work.boot else 1
-    goods = guestfs.Goods(root, work.inputs, work.part, sum(len(member.xattrs) for member in members))
-    guestfs.make(work.out, number, work.lvm, work.settings, goods)
+    xattrs = sum(len(member.xattrs) for member in members)
+    goods = guestfs.Goods(root, work.inputs, work.part, xattrs, inodes(len(members), spot.size))
+    settings = settled(measure(members), work.settings, cast("int", work.options["free"]), spot.size)
+    guestfs.make(work.out, number, work.lvm, settings, goods)
 
 
 def _table(work: _Work, members: Iterable[Member]) -> Spot:

@@ -6,7 +6,7 @@ from imagekit.filesystem.identity import filesystem_uuid, identity
 from imagekit.filesystem.make import by_guestfs, make, tools
 from imagekit.filesystem.parts import Part, read_part
 from imagekit.filesystem.settings import TYPES, Lvm, Needs, Place, Settings, Type
-from imagekit.filesystem.size import grouped, measure, settled, smallest
+from imagekit.filesystem.size import grouped, inodes, measure, settled, smallest
 from imagekit.filesystem.staging import Staged, stage
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "grouped",
     "guestfs",
     "identity",
+    "inodes",
     "make",
     "measure",
     "read_part",

@@ -41,13 +41,14 @@ _MADE = "made"
 class Goods:
     """What goes into the file system: a part of a root tar, the folders that it refers to, and what it needs.
 
-    `xattrs` is the number of its extended attributes.
+    `xattrs` is the number of its extended attributes, `inodes` how many an ext file system is to have.
     """
 
     root: Path
     inputs: Mapping[str, Input]
     part: Part
     xattrs: int
+    inodes: int
 
 
 def make(disk: Path, number: int, lvm: Lvm | None, settings: Settings, goods: Goods) -> None:
@@ -65,7 +66,7 @@ def make(disk: Path, number: int, lvm: Lvm | None, settings: Settings, goods: Go
             ("echo", _ABLE),
             _shell(f"date -u -s @{settings.epoch}"),
             *_volumes(device, lvm),
-            _shell(_format(settings, volume)),
+            _shell(_format(settings, goods.inodes, volume)),
             ("mount-options", _options(settings.type), volume, "/"),
             ("tar-in", "-", "/", "xattrs:true"),
             _shell(_counted(goods.xattrs)),
@@ -103,7 +104,7 @@ def _volumes(device: str, lvm: Lvm | None) -> list[tuple[str, ...]]:
     ]
 
 
-def _format(settings: Settings, volume: str) -> str:
+def _format(settings: Settings, inodes: int, volume: str) -> str:
     label, uuid, block = settings.label, settings.uuid, settings.block_size
     named = f"-L {label}" if label else ""
     if settings.type == "xfs":
@@ -116,7 +117,7 @@ def _format(settings: Settings, volume: str) -> str:
     if settings.type == "reiserfs":
         return f"mkfs.reiserfs -q -ff -u {uuid} {'-l ' + label if label else ''} {volume}"
     features, blocks = FEATURES[settings.type], f"-b {block}" if block else ""
-    own = f"-t {settings.type} -O {features} -I 256 -m 0 -U {uuid} -E hash_seed={uuid} {blocks}"
+    own = f"-t {settings.type} -O {features} -I 256 -N {inodes} -m 0 -U {uuid} -E hash_seed={uuid} {blocks}"
     return f"E2FSPROGS_FAKE_TIME={settings.epoch} mke2fs -q -F -F {own} {named} {volume}"
 
 

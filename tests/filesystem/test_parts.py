@@ -37,6 +37,11 @@ def streamed(root: Path, files: dict[str, SourceInput], part: Part) -> tarfile.T
     return tarfile.open(fileobj=out)
 
 
+def stream_both(root: Path, files: dict[str, SourceInput]) -> None:
+    for part in PARTS:
+        streamed(root, files, part).close()
+
+
 def content(tar: tarfile.TarFile, name: str) -> bytes:
     file = tar.extractfile(name)
     assert file is not None
@@ -93,7 +98,7 @@ def test_what_ties_two_parts(
 ) -> None:
     root, files = rooted(tmp_path, pack(*((entry(name, kind, linkname=to), b"") for name, kind, to in members)))
     with pytest.raises(RecipeError, match=words):
-        [streamed(root, files, part).close() for part in PARTS]
+        stream_both(root, files)
 
 
 @pytest.mark.parametrize("layout", ["mbr", "gpt"])
