@@ -8,7 +8,8 @@ from pathlib import Path
 
 from imagekit import recipe, stages, targets, trees
 from imagekit.build import Planned, Runner
-from imagekit.errors import KernelError, UnsuitedError, UsageError
+from imagekit.errors import KernelError, RecipeError, UnsuitedError, UsageError
+from imagekit.filesystem import Lvm
 from imagekit.kernel import KernelFacts, Refusal, can_repack, repacked
 from imagekit.plan import Plan, Source, Step
 from imagekit.recipe import Image
@@ -233,17 +234,24 @@ def _labelled(image: Image) -> Image:
 def _with_root(image: Image, boot: Boot) -> Image:
     """Return the image with a command line by which an operating system finds its root.
 
-    By its label where an initrd looks for that; Linux alone knows only devices.
+    By its label where an initrd looks for that, or by its volume; Linux alone knows only devices.
     """
     words = image.cmdline.split()
     if any(word.startswith("root=") for word in words):
         return image
-    filesystem = image.filesystem
-    if boot.ramdisk or image.ramdisk:
+    filesystem, lvm = image.filesystem, image.disk.lvm
+    initrd = boot.ramdisk or image.ramdisk
+    if lvm is not None:
+        if not initrd:
+            raise RecipeError(
+                "Linux alone opens no LVM, and the tree has no initrd", hint="leave out disk.lvm, or add an initrd"
+            )
+        root = Lvm(lvm.group, lvm.volume).device
+    elif initrd:
         filesystem = _labelled(image).filesystem
         root = f"LABEL={filesystem.label}"
     else:
-        root = "/dev/xvda" if image.disk.layout == "plain" else "/dev/xvda1"
+        root = "/dev/xvda" if image.disk.layout == "plain" else f"/dev/xvda{2 if image.disk.boot else 1}"
     cmdline = " ".join([f"root={root}", *(words or ("ro", "console=hvc0"))])
     return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})
 

@@ -8,9 +8,9 @@ from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import Layout, partition_offset, write_disk
+from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, partition_offset, write_disk
 from imagekit.errors import RecipeError
-from imagekit.filesystem import filesystem_uuid, identity, tools
+from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
@@ -125,6 +125,7 @@ def root_step(job: Job, guest: Guest) -> Step:
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     """Return the step that writes the raw disk image, its size a multiple of `unit` bytes."""
     image = job.image
+    _check_boot(job)
     options: dict[str, Json] = {
         "layout": image.disk.layout,
         "disk_size": image.disk.size,
@@ -135,11 +136,34 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
         "label": image.filesystem.label,
         "block_size": image.filesystem.block_size,
         "epoch": job.epoch,
+        **_around(image),
     }
+    guestfs = by_guestfs(image.filesystem.type, image.filesystem.maker, lvm=image.disk.lvm is not None)
+    if guestfs:
+        options["guestfs"] = True
     inputs: dict[str, Source | Step] = {"root": root}
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
-    needs = tools(image.filesystem.type) + (() if image.disk.layout == "plain" else ("libparted",))
+    needs = tools(image.filesystem.type, guestfs=guestfs)
+    needs += tools("ext2") if guestfs and image.disk.boot else ()
+    needs += () if image.disk.layout == "plain" else ("libparted",)
     return Step("disk", write_disk, inputs, options, revision=2, tools=needs)
+
+
+def _around(image: Image) -> dict[str, Json]:
+    """Return what lies around the root's file system, as options that are there only when wanted."""
+    found: dict[str, Json] = {"boot_size": image.disk.boot} if image.disk.boot else {}
+    return found | ({"lvm": image.disk.lvm.model_dump()} if image.disk.lvm else {})
+
+
+def _check_boot(job: Job) -> None:
+    """RecipeError for a kernel or a ramdisk that a boot partition would not hold."""
+    ramdisk = job.boot.ramdisk if job.boot is not None else None
+    for path in filter(None, (job.kernel_path, ramdisk)):
+        if job.image.disk.boot and not path.startswith("/boot/"):
+            raise RecipeError(
+                f"{path} is not in /boot, and a loader is to find it on the boot partition",
+                hint=f'root.kernel = "/boot/{path.rpartition("/")[2]}", or no disk.boot',
+            )
 
 
 def text_step(name: str, text: str) -> Step:
@@ -189,7 +213,10 @@ def output(
         "type": image.filesystem.type,
         "label": image.filesystem.label,
         "blocks": blocks,
+        **_around(image),
     }
+    if "guestfs" in disk.options:
+        options["guestfs"] = True
     inputs: dict[str, Source | Step] = {"kernel": job.kernel, "disk": disk, "root": disk.inputs["root"]}
     inputs |= {f"companion{suffix}": step for suffix, step in companions.items()}
     if wrapping is not None:
@@ -221,8 +248,9 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         layout={
             "disk": layout,
             "identity": None if layout == "plain" else identity(root, "disk").hex(),
-            "offset": partition_offset(cast("Layout", layout)),
+            "offset": partition_offset(cast("Layout", layout)) + cast("int", options.get("boot_size", 0)),
             "filesystem": {"type": kind, "label": label, "uuid": filesystem_uuid(root, kind, label)},
+            **_more(root, options),
         },
         boot=cast("Mapping[str, Json]", options["boot"]),
         digest=inputs["disk"].digest,
@@ -232,6 +260,18 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         file=_wrapped(inputs["file"], cast("str", options["form"])) if "file" in inputs else None,
     )
     out.write_bytes(sidecar.to_bytes())
+
+
+def _more(root: str, options: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what a layout has beside the root's file system, as far as it has it."""
+    found: dict[str, Json] = {}
+    if boot := options.get("boot_size"):
+        found["boot"] = {"size": boot, "label": BOOT_LABEL, "uuid": boot_uuid(root)}
+    if lvm := options.get("lvm"):
+        found["lvm"] = lvm
+    if options.get("guestfs"):
+        found["maker"] = "guestfs"
+    return found
 
 
 def _wrapped(file: Input, form: str) -> Wrapped:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from imagekit.errors import BuildError
+from imagekit.filesystem.parts import Part, read_part
 from imagekit.plan import Input
-from imagekit.root import Member, Reference, read_root
+from imagekit.root import Member, Reference
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Staged:
         yield from self.outside
 
 
-def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
+def stage(root: Path, inputs: Mapping[str, Input], folder: Path, part: Part = "whole") -> Staged:
     """Unpack a root tar's own files and links below a new folder, in folders as needed; refer to the rest.
 
     `inputs` are the folders that the tar refers to. BuildError when one of their files is of another size now.
@@ -40,12 +41,12 @@ def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
     staged = Staged(folder)
     unpacked: set[str] = set()
     folders: list[Member] = []
-    for member, content in read_root(root):
+    for member, content in read_part(root, part):
         if member.kind == "dir":
             folders.append(member)
             continue
         if member.reference is not None:
-            staged.sources[member.path] = _source(member, member.reference, inputs)
+            staged.sources[member.path] = source_of(member, member.reference, inputs)
         elif member.kind in {"file", "link"} or member.target in unpacked:
             _unpack(member, content, folder)
             if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
@@ -81,7 +82,8 @@ def _make_folders(path: Path) -> None:
         path.chmod(0o700)
 
 
-def _source(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:
+def source_of(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:
+    """Return the path of a file that a root tar refers to; BuildError when it is of another size now."""
     source = os.path.join(os.path.abspath(inputs[reference.input].path), reference.path)
     if os.lstat(source).st_size != member.size:
         raise BuildError(f"{source} changed while the image was built", hint="run the build again")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagekit.errors import UnsuitedError
 from imagekit.formats import ovf, vhd
-from imagekit.guests import pv_alone
+from imagekit.guests import check_readable, pv_alone
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image
@@ -55,6 +55,7 @@ BOOT: Mapping[str, Json] = {"guest": "pv", "way": Way.PYGRUB_PV.value}
 
 def pv_disk(job: Job) -> Step:
     """Return the step of a disk for pygrub that a VHD can hold; UnsuitedError for a size that is none."""
+    check_readable(job.image, "pygrub")
     size = job.image.disk.size
     if size is not None and (size % _UNIT or not 0 < size <= vhd.LARGEST):
         raise UnsuitedError(
