@@ -1,9 +1,10 @@
 # make demo    set everything up, build the sample kernels and images of them
 # make prove   set everything up, boot every kind of image on a real Xen in QEMU, and write docs/explanation/boots.md
+# make prove-os   set everything up, boot every recipe of a whole system to its login prompt; root makes all of them
 # make test    set everything up, run the linters and the tests
 # make test-long   the sweeps that take longer: kills and faults at every call of a publication
 .DELETE_ON_ERROR:
-.PHONY: setup demo prove test test-long lint bench lock docs kernels clean
+.PHONY: setup demo prove prove-os test test-long lint bench lock docs kernels clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNELS := build/kernels
@@ -20,6 +21,9 @@ demo: setup kernels
 
 prove: setup kernels
 	@tools/prove --write
+
+prove-os: setup
+	@tools/prove-os --write
 
 test: setup kernels lint
 	@tools/setup-openstack

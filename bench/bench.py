@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, glance, pool, vhd
+from bench import ami, ebs, glance, pool, systems, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -189,6 +189,10 @@ class Bench:
             return
         yield from glance.rows(self.work, self.runs, IMAGEKIT, KERNEL, self.environment)
 
+    def systems(self) -> Iterator[Row]:
+        """A whole system's tree, and its tar, to a disk."""
+        yield from systems.rows(self.work, max(3, self.runs // 3), KERNEL, self.environment)
+
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
         images = {"pv.raw": (KERNEL, "xen"), "v.ebs": (KERNEL, "ebs"), "pvh.raw": (pvh, "xen")}
@@ -208,6 +212,7 @@ class Bench:
 
     def _linux_with_shell(self) -> str:
         """Build the image that `make prove` boots, by the same recipe and with the same initramfs."""
+        sys.path.append(str(ROOT / "tools"))  # what a script there imports
         matrix = runpy.run_path(str(ROOT / "tools" / "prove"))
         matrix["Laboratory"](matrix["CACHE"], matrix["STATE"], note=print).prepare()  # its dom0 has the busybox
         image = self.work / "linux.raw"
@@ -369,6 +374,7 @@ def main() -> None:
         "vhd",
         "pool",
         "glance",
+        "systems",
     )
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--only", action="append", choices=rows)

@@ -17,10 +17,10 @@ from imagekit.publish.xapi.address import address_of
 from imagekit.publish.xapi.credentials import Credentials
 from imagekit.publish.xapi.goods import Goods
 from imagekit.publish.xapi.handler import Tasks
-from imagekit.publish.xapi.importing import Sender
+from imagekit.publish.xapi.importing import Sender, Upload
 from imagekit.publish.xapi.session import Session
 from imagekit.publish.xapi.trust import Trust
-from imagekit.sparse import map_blocks
+from imagekit.unwrap import opened
 
 
 def nothing(*_: object) -> None:
@@ -30,18 +30,20 @@ def nothing(*_: object) -> None:
 def main() -> None:
     """Upload once."""
     how, path, port, certificate = sys.argv[1:]
-    goods = Goods(Path(path), map_blocks(Path(path)), None)
-    upload = goods.upload("vhd")
-    if how == "bare":
-        seconds = bare(upload.length, port, certificate)
-    else:
-        trust = Trust((), Path(certificate), Path("/nonexistent"), nobody)
-        session = Session(address_of(f"127.0.0.1:{port}"), trust, Credentials("root", "x"))
-        sender = Sender(session, Tasks(session, "bench", nothing, nothing), 60.0, nothing, nothing)
-        began = time.monotonic()
-        sender.send("OpaqueRef:1", upload)
-        seconds = time.monotonic() - began
+    with opened(Path(path), None) as disk:
+        upload = Goods(disk, None).upload("vhd")
+        seconds = bare(upload.length, port, certificate) if how == "bare" else ours(upload, port, certificate)
     print(seconds, upload.length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def ours(upload: Upload, port: str, certificate: str) -> float:
+    """Send an upload, and wait for its task."""
+    trust = Trust((), Path(certificate), Path("/nonexistent"), nobody)
+    session = Session(address_of(f"127.0.0.1:{port}"), trust, Credentials("root", "x"))
+    sender = Sender(session, Tasks(session, "bench", nothing, nothing), 60.0, nothing, nothing)
+    began = time.monotonic()
+    sender.send("OpaqueRef:1", upload)
+    return time.monotonic() - began
 
 
 def bare(length: int, port: str, certificate: str) -> float:

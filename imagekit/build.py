@@ -5,6 +5,7 @@ reads, so it is known once they are.
 """
 
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ from imagekit.store import Store, Stored
 # Seconds. A signal that comes just before a thread goes to wait is not noticed until it wakes.
 _PATIENCE = 0.5
 
-_VERSIONS: Mapping[str, Callable[[], str]] = {"libparted": libparted_version}
+_VERSIONS: Mapping[str, Callable[[], str]] = {
+    "libparted": libparted_version,
+    "zlib": lambda: zlib.ZLIB_RUNTIME_VERSION,
+}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,12 @@ from imagekit.errors import ToolError
 _ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 # Debian keeps Xen's programs out of every PATH.
 _XEN_FOLDERS = "/usr/lib/xen-*/bin"
+
+# Which appliance libguestfs starts, and of which kernel it makes one: the user's to say.
+_APPLIANCE = (
+    "LIBGUESTFS_CACHEDIR", "LIBGUESTFS_HV", "LIBGUESTFS_MEMSIZE", "LIBGUESTFS_PATH",
+    "SUPERMIN_KERNEL", "SUPERMIN_KERNEL_VERSION", "SUPERMIN_MODULES",
+)  # fmt: skip
 
 # program -> the Debian package that brings it
 PACKAGES: Mapping[str, str] = {
@@ -60,8 +66,12 @@ PACKAGES: Mapping[str, str] = {
     "yumdownloader": "yum-utils",
 }
 
+Feed = Callable[[IO[bytes]], None]
+"""Writes a program's standard input, as it is read; what it raises ends the program."""
+
 _children: set["subprocess.Popen[bytes]"] = set()
 _children_lock = threading.RLock()  # a signal may come while its own thread holds it
+_GRACE = 5.0  # seconds
 _stopping: set[str] = set()  # not an Event: a second signal, while the first one sets it, would wait for ever
 
 
@@ -108,7 +118,7 @@ def require(program: str) -> str:
 def run(
     program: str,
     *arguments: str | os.PathLike[str],
-    stdin: bytes | None = None,
+    stdin: bytes | Feed | None = None,
     cwd: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = 3600,
@@ -122,7 +132,7 @@ def run(
     argv = (require(program), *(os.fspath(argument) for argument in arguments))
     with _started(argv, cwd, {**_environment(), **(env or {})}) as child:
         try:
-            stdout, stderr = child.communicate(stdin, timeout)
+            stdout, stderr = _spoken(child, stdin, timeout)
         except subprocess.TimeoutExpired:
             raise ToolError(f"{program} did not end within {timeout:g} s", details=" ".join(argv)) from None
     completed = Completed(argv, child.returncode, stdout, stderr)
@@ -132,6 +142,66 @@ def run(
             details=f"{' '.join(argv)}\n{completed.complaint()}",
         )
     return completed
+
+
+def _spoken(child: "subprocess.Popen[bytes]", stdin: bytes | Feed | None, timeout: float) -> tuple[bytes, bytes]:
+    """Return what a child said, having told it what it reads."""
+    if not callable(stdin):
+        return child.communicate(stdin, timeout)
+    pipe, child.stdin = child.stdin, None
+    feeder = _Feeder(child, cast("IO[bytes]", pipe), stdin)
+    feeder.start()
+    try:
+        said = child.communicate(None, timeout)
+    except BaseException:
+        _kill(child)  # so that the feeder sees its pipe break
+        raise
+    finally:
+        feeder.join()
+    if feeder.error is not None:
+        raise feeder.error
+    return said
+
+
+class _Feeder(threading.Thread):
+    """Writes a child's standard input beside the thread that reads what it says."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", pipe: IO[bytes], feed: Feed) -> None:
+        super().__init__(daemon=True)
+        self._child, self._pipe, self._feed = child, pipe, feed
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Feed until all is said; a child that listens no more tells by its status why."""
+        try:
+            with self._pipe:
+                self._feed(self._pipe)
+        except BrokenPipeError:
+            return
+        except BaseException as error:  # noqa: BLE001 -- raised again by the thread that waits
+            self.error = error
+            _kill(self._child)
+
+
+def attached(program: str, *arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None) -> int:
+    """Run a program with our own terminal, or whatever else our descriptors are, and return its exit status.
+
+    Ctrl-C is for it to act on, not for us. It ends when we are told to, or killed.
+    """
+    argv = (require("setpriv"), "--pdeathsig", "HUP", require(program), *(os.fspath(one) for one in arguments))
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
+    try:
+        with subprocess.Popen(argv, env={**_environment(), **(env or {})}) as child:
+            try:
+                return child.wait()
+            except BaseException:
+                child.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_GRACE)
+                child.kill()
+                raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Running:
@@ -266,7 +336,7 @@ def stop_children() -> None:
 
 
 def _environment() -> dict[str, str]:
-    keep = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "USER")
+    keep = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "USER", *_APPLIANCE)
     kept = {name: os.environ[name] for name in keep if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "TZ": "UTC", "DEBUGFS_PAGER": "__none__"}
 

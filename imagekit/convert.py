@@ -1,4 +1,4 @@
-"""A disk from one form to another: what any file wraps, into a raw file or a VHD, whole or not at all."""
+"""A disk from one form to another: what any file wraps, into a raw file, a VHD or an XVA, whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -6,19 +6,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagekit.errors import TryAgainError, UsageError
-from imagekit.formats import vhd
+from imagekit.formats import vhd, xva
+from imagekit.formats.xapi import Appliance
 from imagekit.place import drafted, unwritten
-from imagekit.sparse import copy, map_blocks
-from imagekit.unwrap import Form, form_of, take_out, unwrapped
+from imagekit.sparse import BlockMap, copy, map_blocks
+from imagekit.unwrap import Form, form_of, opened, take_out, unwrapped
 
-_ENDINGS = {".raw": Form.RAW, ".img": Form.RAW, ".vhd": Form.VHD}
+_ENDINGS = {".raw": Form.RAW, ".img": Form.RAW, ".vhd": Form.VHD, ".xva": Form.XVA}
 
 
 def form_by_name(path: Path) -> Form:
     """Return the form that a name asks for; UsageError for one that tells nothing."""
     found = _ENDINGS.get(path.suffix.lower())
     if found is None:
-        raise UsageError(f"{path} does not say what it is to be", hint="OUT.raw, OUT.vhd, or --to")
+        raise UsageError(f"{path} does not say what it is to be", hint="OUT.raw, OUT.vhd, OUT.xva, or --to")
     return found
 
 
@@ -30,9 +31,11 @@ def convert(
     epoch: int = 0,
     parent: Path | None = None,
     private_key: Path | None = None,
+    machine: Appliance | None = None,
 ) -> None:
-    """Write the disk in `source` to `out`, as a raw file or as a VHD (over a parent: what differs from it).
+    """Write the disk in `source` to `out`: raw, as a VHD (over a parent: what differs from it), or as an XVA.
 
+    An XVA holds a `machine` with the disk.
     `epoch` is the VHD's time, in seconds since 1970. UsageError for what cannot be meant, VerificationError for a
     source that is damaged, TryAgainError for one that was changed meanwhile, or a full disk.
     """
@@ -40,9 +43,14 @@ def convert(
         _check_source(path, out)
     if parent is not None and (form is not Form.VHD or parent.parent.resolve() != out.parent.resolve()):
         raise UsageError("a VHD's parent lies beside it", hint="--parent is for OUT.vhd in the same folder")
+    if (form is Form.XVA) is (machine is None):
+        raise UsageError("an XVA holds a VM, and nothing else does", hint="--memory and --guest are for OUT.xva")
     before = _state(source)
     with _explained(out), drafted(out) as (target, appear):
-        _write(source, target, form, epoch, parent, private_key)
+        if machine is not None:
+            _write_xva(source, target, machine, private_key)
+        else:
+            _write(source, target, form, epoch, parent, private_key)
         if _state(source) != before:
             raise TryAgainError(f"{source} was changed while it was read")
         appear()
@@ -73,6 +81,18 @@ def _write(
                 made = vhd.difference(image, map_blocks(base), named, epoch)
         with disk.open("rb") as file:
             vhd.write_file(made, file.fileno(), image.length, target)
+
+
+def _write_xva(source: Path, target: int, machine: Appliance, private_key: Path | None) -> None:
+    """Write the XVA of a machine; its disk ends at the next 2 MiB, as XenServer's own do."""
+    with opened(source, private_key) as disk, os.fdopen(target, "wb", closefd=False) as file:
+        size = vhd.disk_size(disk.blocks.length)
+
+        def read_at(offset: int, length: int) -> bytes:
+            return disk.read_at(offset, length).ljust(length, b"\0")
+
+        for piece in xva.archive(machine, BlockMap(size, disk.blocks.blocks)).pieces(read_at):
+            file.write(piece)
 
 
 def _check_source(path: Path, out: Path) -> None:

@@ -35,7 +35,7 @@ _PROGRAMS: Mapping[str, str] = {
     "sgdisk": "verify: compares the two copies of a GPT",
     "blkid": "verify: reads UUIDs and labels",
     "virt-xml-validate": "verify: libvirt's schema",
-    "guestfish": "verify --guestfs: mounts an image in a real Linux",
+    "guestfish": "builds: makes xfs, btrfs, jfs, reiserfs and LVM; shell, verify --guestfs: mounts them",
     "qemu-system-x86_64": "prove, verify --guestfs: the machine that they run in",
     "sudo": "diskimage-builder: its hooks call it",
     "unshare": "diskimage-builder: namespaces of its own",

@@ -1,7 +1,9 @@
 """The guest types that a host starts, by pygrub, PV-GRUB or a kernel file: which of them boots a kernel."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+from imagekit.errors import UnsuitedError
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
 from imagekit.recipe import Image
 from imagekit.stages import Guest
@@ -15,6 +17,28 @@ _WAYS: dict[tuple[Guest, Loader], Way] = {
     ("pvh", "pygrub"): Way.PVH_PYGRUB,
     ("pvh", "direct"): Way.PVH,
 }
+
+
+# What reads the boot menu, and on which file systems: Xen 4.17's libfsimage (whose xfs is older than version 5,
+# which mkfs.xfs makes today), and Amazon's EC2 user guide, "User provided kernels" (GRUB 0.97: the same of xfs).
+_EXT = {"ext2", "ext3", "ext4"}
+READS: Mapping[str, set[str]] = {
+    "pygrub": _EXT | {"fat16", "fat32", "reiserfs"},
+    "Amazon's PV-GRUB": _EXT | {"jfs", "reiserfs"},
+}
+_PV_GRUB = "Amazon's PV-GRUB"
+
+
+def check_readable(image: Image, loader: Literal["pygrub", "direct", "pv-grub"]) -> None:
+    """UnsuitedError for a disk on which what boots it would not find menu and kernel."""
+    if loader == "direct" or image.disk.boot:
+        return
+    name, kind = _PV_GRUB if loader == "pv-grub" else loader, image.filesystem.type
+    if image.disk.lvm is None and kind in READS[name]:
+        return
+    told = "LVM" if image.disk.lvm else "FAT" if kind.startswith("fat") else kind
+    hint = 'disk.boot = "64MiB" and a layout of mbr or gpt: an ext2 partition for /boot; or a type that it reads: '
+    raise UnsuitedError(f"{name} reads no {told}", hint=hint + ", ".join(sorted(READS[name])))
 
 
 def way_of(guest: Guest, loader: Loader) -> Way:

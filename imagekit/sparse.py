@@ -10,10 +10,10 @@ import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, pairwise
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
@@ -32,6 +32,10 @@ _HASHERS = min(4, os.cpu_count() or 1)
 _ROUND = 64  # blocks in flight: 32 MiB, whatever the file's size
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_CLONE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
+
+
+ReadAt = Callable[[int, int], bytes]
+"""(offset, length) → so many bytes, fewer past the end."""
 
 
 @dataclass(frozen=True)
@@ -83,23 +87,27 @@ def map_blocks(path: Path) -> BlockMap:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         length = os.fstat(descriptor).st_size
-
-        def hashed(index: int) -> tuple[int, bytes] | None:
-            data = os.pread(descriptor, BLOCK, index * BLOCK)
-            if data == _ZERO or not data.strip(b"\0"):
-                return None
-            return index, hashlib.sha256(data).digest()
-
-        with ThreadPoolExecutor(_HASHERS) as pool:
-            found = [
-                block
-                for some in _in_rounds(_touched(descriptor, length))
-                for block in pool.map(hashed, some)
-                if block is not None
-            ]
-        return BlockMap(length, tuple(found))
+        return map_read(length, _touched(descriptor, length), partial(_pread, descriptor))
     finally:
         os.close(descriptor)
+
+
+def map_read(length: int, touched: Iterable[int], read_at: ReadAt) -> BlockMap:
+    """Hash what is read, of `length` bytes; `touched` are the rising numbers of the blocks that may hold data."""
+
+    def hashed(index: int) -> tuple[int, bytes] | None:
+        data = read_at(index * BLOCK, BLOCK)
+        if data == _ZERO or not data.strip(b"\0"):
+            return None
+        return index, hashlib.sha256(data).digest()
+
+    with ThreadPoolExecutor(_HASHERS) as pool:
+        found = [block for some in _in_rounds(touched) for block in pool.map(hashed, some) if block is not None]
+    return BlockMap(length, tuple(found))
+
+
+def _pread(descriptor: int, offset: int, length: int) -> bytes:
+    return os.pread(descriptor, length, offset)
 
 
 def digest_file(path: Path) -> str:

@@ -8,11 +8,11 @@ from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import Layout, partition_offset, write_disk
+from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, partition_offset, write_disk
 from imagekit.errors import RecipeError
-from imagekit.filesystem import filesystem_uuid, identity, tools
+from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
-from imagekit.kernel import KernelFacts, read_kernel
+from imagekit.kernel import KernelFacts, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, write_boot, write_kernel, write_root
@@ -26,7 +26,8 @@ class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
     `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
-    boots, where the kernel comes out of that; `tree` is that tree.
+    boots, where the kernel comes out of that; `tree` is that tree; `repacked` tells that the kernel is no longer
+    as its maker packed it.
     """
 
     image: Image
@@ -36,6 +37,7 @@ class Job:
     epoch: int
     boot: Boot | None = None
     tree: Source | Step | None = None
+    repacked: bool = False
 
     @property
     def name(self) -> str:
@@ -44,10 +46,16 @@ class Job:
 
     @property
     def kernel_path(self) -> str:
-        """The kernel's path in the image."""
-        if self.boot is not None:
-            return self.boot.kernel
-        return self.image.root.kernel or f"/boot/{self.name}.xen"
+        """The kernel's path in the image: a tree's own stays where it is, what is repacked lies beside it."""
+        beside = f"/boot/{self.name}.xen"
+        if self.boot is None:
+            return self.image.root.kernel or beside
+        return beside if self.repacked else self.boot.kernel
+
+    @property
+    def brings_kernel(self) -> bool:
+        """Whether the kernel has to be put into the tree."""
+        return self.boot is None or self.repacked
 
 
 def boot_step(image: Image, epoch: int, tree: Source | Step) -> Step:
@@ -59,6 +67,11 @@ def boot_step(image: Image, epoch: int, tree: Source | Step) -> Step:
 def kernel_step(boot: Step) -> Step:
     """Return the step that takes the kernel out of what was found."""
     return Step("kernel-file", write_kernel, {"boot": boot})
+
+
+def repack_step(kernel: Source | Step) -> Step:
+    """Return the step that takes a bzImage's ELF file and packs it as every loader unpacks it."""
+    return Step("repack", write_repacked, {"kernel": kernel}, tools=("zlib",))
 
 
 def facts_step(kernel: Source | Step) -> Step:
@@ -92,7 +105,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         pv=guest == "pv",
     )
     options: dict[str, Json] = {
-        "kernel": job.kernel_path if job.boot is None else None,
+        "kernel": job.kernel_path if job.brings_kernel else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
         "trees": [
@@ -102,7 +115,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
-    inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.brings_kernel else {}
     inputs |= _trees(job)
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
@@ -112,6 +125,7 @@ def root_step(job: Job, guest: Guest) -> Step:
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     """Return the step that writes the raw disk image, its size a multiple of `unit` bytes."""
     image = job.image
+    _check_boot(job)
     options: dict[str, Json] = {
         "layout": image.disk.layout,
         "disk_size": image.disk.size,
@@ -122,11 +136,34 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
         "label": image.filesystem.label,
         "block_size": image.filesystem.block_size,
         "epoch": job.epoch,
+        **_around(image),
     }
+    guestfs = by_guestfs(image.filesystem.type, image.filesystem.maker, lvm=image.disk.lvm is not None)
+    if guestfs:
+        options["guestfs"] = True
     inputs: dict[str, Source | Step] = {"root": root}
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
-    needs = tools(image.filesystem.type) + (() if image.disk.layout == "plain" else ("libparted",))
-    return Step("disk", write_disk, inputs, options, tools=needs)
+    needs = tools(image.filesystem.type, guestfs=guestfs)
+    needs += tools("ext2") if guestfs and image.disk.boot else ()
+    needs += () if image.disk.layout == "plain" else ("libparted",)
+    return Step("disk", write_disk, inputs, options, revision=2, tools=needs)
+
+
+def _around(image: Image) -> dict[str, Json]:
+    """Return what lies around the root's file system, as options that are there only when wanted."""
+    found: dict[str, Json] = {"boot_size": image.disk.boot} if image.disk.boot else {}
+    return found | ({"lvm": image.disk.lvm.model_dump()} if image.disk.lvm else {})
+
+
+def _check_boot(job: Job) -> None:
+    """RecipeError for a kernel or a ramdisk that a boot partition would not hold."""
+    ramdisk = job.boot.ramdisk if job.boot is not None else None
+    for path in filter(None, (job.kernel_path, ramdisk)):
+        if job.image.disk.boot and not path.startswith("/boot/"):
+            raise RecipeError(
+                f"{path} is not in /boot, and a loader is to find it on the boot partition",
+                hint=f'root.kernel = "/boot/{path.rpartition("/")[2]}", or no disk.boot',
+            )
 
 
 def text_step(name: str, text: str) -> Step:
@@ -176,7 +213,10 @@ def output(
         "type": image.filesystem.type,
         "label": image.filesystem.label,
         "blocks": blocks,
+        **_around(image),
     }
+    if "guestfs" in disk.options:
+        options["guestfs"] = True
     inputs: dict[str, Source | Step] = {"kernel": job.kernel, "disk": disk, "root": disk.inputs["root"]}
     inputs |= {f"companion{suffix}": step for suffix, step in companions.items()}
     if wrapping is not None:
@@ -208,8 +248,9 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         layout={
             "disk": layout,
             "identity": None if layout == "plain" else identity(root, "disk").hex(),
-            "offset": partition_offset(cast("Layout", layout)),
+            "offset": partition_offset(cast("Layout", layout)) + cast("int", options.get("boot_size", 0)),
             "filesystem": {"type": kind, "label": label, "uuid": filesystem_uuid(root, kind, label)},
+            **_more(root, options),
         },
         boot=cast("Mapping[str, Json]", options["boot"]),
         digest=inputs["disk"].digest,
@@ -219,6 +260,18 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
         file=_wrapped(inputs["file"], cast("str", options["form"])) if "file" in inputs else None,
     )
     out.write_bytes(sidecar.to_bytes())
+
+
+def _more(root: str, options: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what a layout has beside the root's file system, as far as it has it."""
+    found: dict[str, Json] = {}
+    if boot := options.get("boot_size"):
+        found["boot"] = {"size": boot, "label": BOOT_LABEL, "uuid": boot_uuid(root)}
+    if lvm := options.get("lvm"):
+        found["lvm"] = lvm
+    if options.get("guestfs"):
+        found["maker"] = "guestfs"
+    return found
 
 
 def _wrapped(file: Input, form: str) -> Wrapped:

@@ -5,13 +5,15 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from imagekit.errors import UsageError, VerificationError
-from imagekit.sparse import copy
+from imagekit.sparse import BlockMap, ReadAt, copy, map_blocks
 from imagekit.store import full_disk
 
 if TYPE_CHECKING:
@@ -97,6 +99,30 @@ def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
         yield disk
 
 
+@dataclass(frozen=True)
+class Disk:
+    """The disk in a file: its blocks, and its bytes, read where they lie.
+
+    `read_at`: (offset, length) → so many bytes, fewer past its end.
+    """
+
+    blocks: BlockMap
+    read_at: ReadAt
+
+
+@contextmanager
+def opened(path: Path, private_key: Path | None) -> Iterator[Disk]:
+    """Lend the disk in a file, hashed; a VHD's is not unpacked. Errors are those of `unwrapped`."""
+    if form_of(path) is Form.VHD:
+        from imagekit.formats import vhd  # noqa: PLC0415 -- most files are no VHDs
+
+        with _chain(path) as chain:
+            yield Disk(vhd.map_chain(chain), partial(vhd.read_chain, chain))
+        return
+    with unwrapped(path, private_key) as disk, disk.open("rb") as file:
+        yield Disk(map_blocks(disk), lambda offset, length: os.pread(file.fileno(), length, offset))
+
+
 def take_out(path: Path, form: Form, target: int, private_key: Path | None = None) -> None:
     """Write the disk in a file of this form to the empty file behind a descriptor, its holes kept."""
     if form is Form.BUNDLE:
@@ -126,6 +152,15 @@ def _from_bundle(path: Path, target: int, private_key: Path | None) -> None:
 def _from_vhd(path: Path, target: int) -> None:
     from imagekit.formats import vhd  # noqa: PLC0415 -- most files are no VHDs
 
+    with _chain(path) as chain:
+        vhd.take_out(chain, target)
+
+
+@contextmanager
+def _chain(path: Path) -> Iterator[list[tuple[int, "Vhd"]]]:
+    """Lend a VHD's descriptor and what it says, and before it its parents', the parent of all first."""
+    from imagekit.formats import vhd  # noqa: PLC0415 -- most files are no VHDs
+
     with ExitStack() as stack:
         chain: list[tuple[int, Vhd]] = []
         wanted: Path | None = path
@@ -138,7 +173,7 @@ def _from_vhd(path: Path, target: int) -> None:
                 _check_parent(chain[0][1], found, wanted)
             chain.insert(0, (file.fileno(), found))
             wanted = _parent_of(found, wanted)
-        vhd.take_out(chain, target)
+        yield chain
 
 
 def _parent_of(child: "Vhd", path: Path) -> Path | None:

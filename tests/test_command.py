@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -292,3 +293,33 @@ def test_what_is_followed_for_too_long(tmp_path: Path) -> None:
         )
     with pytest.raises(ToolError, match=r"sh did not end within 0\.2 s"):
         command.follow("sh", "-c", "exec >&- 2>&-; sleep 60", line=print, log=tmp_path / "log", timeout=0.2)
+
+
+def test_what_is_fed_is_never_all_in_memory() -> None:
+    def feed(pipe: IO[bytes]) -> None:
+        for _ in range(64):
+            pipe.write(bytes(1 << 20))
+
+    assert command.run("wc", "-c", stdin=feed).text() == f"{64 << 20}\n"
+
+
+def test_a_feeder_that_fails_ends_the_program() -> None:
+    def feed(pipe: IO[bytes]) -> None:
+        pipe.write(b"begun")
+        raise ToolError("the tree changed")
+
+    begun = time.monotonic()
+    with pytest.raises(ToolError, match="the tree changed"):
+        command.run("sh", "-c", "cat >/dev/null; sleep 60", stdin=feed)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_program_that_listens_no_more_tells_why() -> None:
+    def feed(pipe: IO[bytes]) -> None:
+        while True:
+            pipe.write(bytes(1 << 20))
+
+    with pytest.raises(ToolError, match=r"sh failed \(exit status 3\)"):
+        command.run("sh", "-c", "exit 3", stdin=feed)
+    with pytest.raises(ToolError, match=r"did not end within 0\.5 s"):
+        command.run("sleep", "60", stdin=feed, timeout=0.5)

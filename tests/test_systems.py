@@ -1,11 +1,15 @@
 """Images of whole trees: the kernel lies in the tree, and finds its root by label or device."""
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from imagekit.build import Runner
+from imagekit.prepare import Request, prepare
+from imagekit.store import Store
 from tests.cli.conftest import Cli, cli, hello, script
 
 __all__ = ["cli", "hello", "script"]
@@ -84,3 +88,38 @@ def test_bad_recipes(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "os.toml").write_text("")
     said = cli("build", tmp_path / "os.toml")
     assert (said.code, "no kernel is named" in said.err) == (2, True)
+
+
+@pytest.mark.usefixtures("system")
+def test_a_root_behind_a_boot_partition(cli: Cli, tmp_path: Path) -> None:
+    recipe = written(tmp_path, '[disk]\nlayout = "gpt"\nboot = "8MiB"\n')
+    assert cli("build", recipe, "-q", "-o", "out.raw").code == 0
+    assert "'root=/dev/xvda2 ro console=hvc0'" in told(cli)
+
+
+@pytest.mark.usefixtures("system")
+def test_linux_alone_opens_no_lvm(cli: Cli, tmp_path: Path) -> None:
+    said = cli("build", written(tmp_path, '[disk]\nlayout = "gpt"\nboot = "8MiB"\nlvm = {}\n'))
+    assert (said.code, said.err.splitlines()[0]) == (
+        2,
+        "error: Linux alone opens no LVM, and the tree has no initrd",
+    )
+
+
+def test_a_root_on_lvm(system: Path, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "boot" / "initrd.img-6.1").write_bytes(b"initrd")
+    with tarfile.open(system, "w:gz") as tar:
+        tar.add(tmp_path / "tree", ".")
+    text = '[disk]\nlayout = "gpt"\nboot = "8MiB"\nlvm = { group = "vg-a" }\n'
+    with store.in_use():
+        prepared = prepare(Request([written(tmp_path, text)]), Runner(store), {})
+    assert prepared.images["os"].cmdline == "root=/dev/mapper/vg--a-root ro console=hvc0"
+
+
+@pytest.mark.usefixtures("system")
+def test_plan_tells_what_is_not_reproducible(cli: Cli, tmp_path: Path) -> None:
+    recipe = written(tmp_path, '[disk]\nlayout = "mbr"\nboot = "8MiB"\n[filesystem]\ntype = "xfs"\n')
+    said = cli("plan", recipe)
+    assert said.code == 0, said.err
+    assert "os for xen: guestfs makes it, and no two builds of that are the same bytes" in said.out
+    assert len(json.loads(cli("plan", "--json", recipe).out)["notes"]) == 1

@@ -22,6 +22,7 @@ from imagekit.cli import (
     publish,
     receipts,
     schema,
+    shell,
     targets,
     unbundle,
     verify,
@@ -45,6 +46,7 @@ app.command("prove")(prove.prove)
 app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
+app.command("shell")(shell.shell)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)

@@ -27,6 +27,7 @@ def artifacts(
     if sidecar_path(path).exists() or not is_input(path):
         if sets:
             raise UsageError("--set is for recipes and kernels, and an artifact is built already")
+        _check_target(path, targets)
         yield [(path, None)]
         return
     from imagekit.store import Store  # noqa: PLC0415
@@ -38,6 +39,18 @@ def artifacts(
             for artifact in artifacts
             if targets or is_published(artifact.target, prepared.images[artifact.image], chosen)
         ]
+
+
+def _check_target(path: Path, targets: list[str] | None) -> None:
+    """UsageError for an artifact that was built for another target than it is to be published for."""
+    from imagekit.artifact import Sidecar  # noqa: PLC0415
+
+    sidecar = Sidecar.read(path) if targets and path.is_file() else None
+    if targets and sidecar and not {sidecar.target, "all"} & set(targets):
+        raise UsageError(
+            f"{path} was built for the target {sidecar.target}",
+            hint=f"imagekit build --target {targets[0]} makes another one of the same kernel",
+        )
 
 
 def _build(

@@ -9,7 +9,9 @@ from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Verbose, cache_dir, say, tell
 
 if TYPE_CHECKING:
-    from imagekit.prepare import Request
+    from collections.abc import Iterator
+
+    from imagekit.prepare import Prepared, Request
     from imagekit.store import Store
 
 
@@ -49,14 +51,11 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
         *((one.image, target, str(path)) for one in prepared.pending for target, path in one.outputs),
         *((output.image, output.target, str(output.path)) for output in prepared.plan.outputs),
     ]
-    for remark in prepared.remarks:
-        tell(remark)
-    for one in prepared.pending:
-        tell(f"{one.image}: the steps after {one.step.step} depend on the kernel that its tree will have")
+    notes = list(_notes(prepared))
     if as_json:
         names = ("image", "target", "path")
         artifacts = [dict(zip(names, output, strict=True)) for output in outputs]
-        say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts}))
+        say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts, "notes": notes}))
         return
     rows = [
         (step.image, step.step, ",".join(step.targets), "cached" if step.cached else "run", step.reason)
@@ -65,3 +64,17 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
     say(aligned([("image", "step", "target", "", "why"), *rows]))
     say("")
     say(aligned([("image", "target", "artifact"), *outputs]))
+    for note in notes:
+        tell(note)
+
+
+def _notes(prepared: "Prepared") -> "Iterator[str]":
+    """Yield what the user should know of the plan."""
+    from imagekit.artifact import SUFFIX  # noqa: PLC0415
+
+    yield from prepared.remarks
+    for one in prepared.pending:
+        yield f"{one.image}: the steps after {one.step.step} depend on the kernel that its tree will have"
+    for output in prepared.plan.outputs:
+        if output.companions[SUFFIX].options.get("guestfs"):
+            yield f"{output.image} for {output.target}: made by guestfs: no two builds are the same bytes"

@@ -80,7 +80,10 @@ def publish(
         str | None, typer.Option(metavar="TEXT", help="Of a bundle: how its keys in the bucket begin.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the AMI. Default: NAME and its digest.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the AMI or image. Default: the image's, with its digest for an AMI."
+        ),
     ] = None,
     on_name_clash: Annotated[
         Clash | None, typer.Option("--on-name-clash", help="When another image has that name.")
@@ -102,7 +105,9 @@ def publish(
     host: Annotated[
         str | None, typer.Option(metavar="[USER@]HOST", help="Where to, of a host that is reached by name.")
     ] = None,
-    start: Annotated[bool, typer.Option("--start", help="Start it on that host, and see that it lives.")] = False,
+    start: Annotated[
+        bool, typer.Option("--start", help="Start it on that host, pool or cloud, and see that it lives.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Start it in place of the running one of its name.")
     ] = False,

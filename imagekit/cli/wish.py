@@ -63,7 +63,7 @@ def _sidecar(path: Path) -> "Sidecar | None":
     if found is None and not path.name.endswith(_BUNDLE):
         raise UsageError(
             f"{path} is not there, or has no sidecar beside it",
-            hint="`imagekit build --target ebs` makes both; publish takes the artifact, a recipe or a kernel",
+            hint="`imagekit build` makes both; publish takes the artifact, a recipe or a kernel",
         )
     return found
 

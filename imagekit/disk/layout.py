@@ -1,4 +1,4 @@
-"""Where the file system lies on the disk. Pure arithmetic, in bytes."""
+"""Where the file systems lie on the disk. Pure arithmetic, in bytes."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,20 +17,27 @@ _AFTER = {"plain": 0, "mbr": 0, "gpt": MIB}  # the second GPT takes 33 sectors; 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """The disk's size, and the file system's offset and size on it."""
+    """The disk's size, the offset and size of the file system (or the volume group) on it.
+
+    `boot` is the size of the boot partition, which lies before it; 0 for none.
+    """
 
     disk: int
     offset: int
     size: int
+    boot: int = 0
 
 
-def lay_out(layout: Layout, needed: int, *, disk: int | None, filesystem: int | None, unit: int) -> Spot:
+def lay_out(
+    layout: Layout, needed: int, *, disk: int | None, filesystem: int | None, unit: int, boot: int = 0
+) -> Spot:
     """Return where a file system of at least `needed` bytes goes.
 
     `disk` and `filesystem` are sizes that the user fixed, or None. A disk that is not fixed is a multiple of
-    `unit`; a file system that is not fixed fills what the disk leaves it. BuildError when it does not fit.
+    `unit`; a file system that is not fixed fills what the disk leaves it. `boot` is the size of a partition before
+    it. BuildError when it does not fit.
     """
-    beside = around(layout)
+    beside = around(layout) + boot
     least = beside + (filesystem or needed)
     total = disk if disk is not None else -(-least // unit) * unit
     size = filesystem if filesystem is not None else (total - beside) // MIB * MIB
@@ -45,7 +52,7 @@ def lay_out(layout: Layout, needed: int, *, disk: int | None, filesystem: int | 
             f"an MBR holds 2 TiB at most, and the disk has {_told(total)}",
             hint='disk.layout = "gpt" holds more; "auto" leaves the sizes to imagekit',
         )
-    return Spot(total, _BEFORE[layout], size)
+    return Spot(total, _BEFORE[layout] + boot, size, boot)
 
 
 def _told(size: int) -> str:
@@ -60,5 +67,5 @@ def around(layout: Layout) -> int:
 
 
 def partition_offset(layout: Layout) -> int:
-    """Return where the file system begins, in bytes."""
+    """Return where the first file system begins, in bytes."""
     return _BEFORE[layout]

@@ -5,6 +5,7 @@ MBR: a little-endian signature of 4 bytes at 0x1b8. GPT (UEFI 2.10, 5.3): header
 entry's own GUID lies at 16. Both copies are stamped.
 """
 
+import hashlib
 import struct
 import zlib
 from typing import IO
@@ -23,7 +24,7 @@ def stamp_mbr(file: IO[bytes], identity: bytes) -> None:
 
 
 def stamp_gpt(file: IO[bytes], size: int, identity: bytes) -> None:
-    """Write the disk's GUID and the first partition's into both copies, and their checksums."""
+    """Write the disk's GUID and the partitions' into both copies, and their checksums."""
     for at in (SECTOR, size - SECTOR):
         header = bytearray(_read(file, at, _HEADER))
         if header[:8] != b"EFI PART":
@@ -31,13 +32,20 @@ def stamp_gpt(file: IO[bytes], size: int, identity: bytes) -> None:
         (first,) = struct.unpack_from("<Q", header, 72)
         count, length = struct.unpack_from("<II", header, 80)
         entries = bytearray(_read(file, first * SECTOR, count * length))
-        entries[16:32] = _guid(identity[16:])
+        for at_entry in range(0, count * length, length):
+            if any(entries[at_entry : at_entry + 16]):  # its type: it is in use
+                entries[at_entry + 16 : at_entry + 32] = _guid(partition_identity(identity, at_entry // length))
         header[56:72] = _guid(identity[:16])
         struct.pack_into("<I", header, 88, zlib.crc32(entries))
         struct.pack_into("<I", header, 16, 0)
         struct.pack_into("<I", header, 16, zlib.crc32(header))
         _write(file, first * SECTOR, entries)
         _write(file, at, header)
+
+
+def partition_identity(identity: bytes, index: int) -> bytes:
+    """Return the 16 bytes that a partition's GUID is made from; `index` counts from 0."""
+    return hashlib.sha256(identity + bytes([index])).digest()[:16] if index else identity[16:]
 
 
 def _guid(raw: bytes) -> bytes:

@@ -7,6 +7,9 @@ from imagekit.disk.layout import SECTOR, Layout, Spot
 from imagekit.disk.stamp import stamp_gpt, stamp_mbr
 from imagekit.errors import BuildError, ToolError
 
+LVM = "LVM"
+"""In place of a file system's type: the partition is a volume group's."""
+
 _LABELS = {"mbr": "msdos", "gpt": "gpt"}
 _libparted = threading.Lock()  # it keeps its devices in global lists
 
@@ -25,7 +28,10 @@ def libparted_version() -> str:
 
 
 def write_table(disk: Path, layout: Layout, spot: Spot, filesystem: str, identity: bytes) -> None:
-    """Write the table with its one partition; `identity` is 32 bytes that signature and GUIDs are made from."""
+    """Write the table with its one partition, or with a boot partition before that.
+
+    `filesystem` is a type's name, or LVM; `identity` is 32 bytes that signature and GUIDs are made from.
+    """
     libparted_version()
     with _libparted:
         _commit(disk, _LABELS[layout], spot, filesystem)
@@ -43,16 +49,22 @@ def _commit(path: Path, label: str, spot: Spot, filesystem: str) -> None:
         device = parted.getDevice(str(path))
         device.removeFromCache()  # else a later disk of this name would have this one's size
         disk = parted.freshDisk(device, label)
-        geometry = parted.Geometry(device, start=spot.offset // SECTOR, length=spot.size // SECTOR)
-        partition = parted.Partition(
-            disk,
-            type=parted.PARTITION_NORMAL,
-            fs=parted.FileSystem(type=filesystem, geometry=geometry),
-            geometry=geometry,
-        )
-        disk.addPartition(partition, constraint=parted.Constraint(exactGeom=geometry))
+        places = [(spot.offset, spot.size, filesystem)]
+        if spot.boot:
+            places.insert(0, (spot.offset - spot.boot, spot.boot, "ext2"))
+        for offset, size, kind in places:
+            geometry = parted.Geometry(device, start=offset // SECTOR, length=size // SECTOR)
+            partition = parted.Partition(
+                disk,
+                type=parted.PARTITION_NORMAL,
+                fs=parted.FileSystem(type="ext2" if kind == LVM else kind, geometry=geometry),
+                geometry=geometry,
+            )
+            disk.addPartition(partition, constraint=parted.Constraint(exactGeom=geometry))
+            if kind == LVM:
+                partition.setFlag(parted.PARTITION_LVM)
         if label == "msdos":
-            partition.setFlag(parted.PARTITION_BOOT)
+            disk.partitions[0].setFlag(parted.PARTITION_BOOT)
         disk.commitToDevice()
     except Exception as error:
         # pyparted's exceptions have no base of their own. (Its devices are left to libparted: freeing them while a

@@ -54,6 +54,8 @@ def _commands(member: Member, staged: Staged, epoch: int, *, inside: bool) -> It
         return
     if member.path in staged.sources:
         yield f"write {_quoted(staged.sources[member.path])} {name}"
+    elif member.kind == "dir" and not inside:
+        yield f"mkdir {name}"
     elif member.kind in _NODES:
         major, minor = member.device
         numbers = "" if member.kind == "fifo" else f" {major} {minor}"

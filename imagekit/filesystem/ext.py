@@ -17,7 +17,7 @@ from imagekit.filesystem.staging import Staged
 # The features are ours, not those of the machine's mke2fs.conf: no metadata_csum and no 64bit, which GRUB 0.97
 # (Amazon's PV-GRUB) cannot read; no resize_inode, which costs a small image a tenth of its size.
 _EXT2 = "none,ext_attr,dir_index,filetype,sparse_super,large_file"
-_FEATURES = {
+FEATURES = {
     "ext2": _EXT2,
     "ext3": f"{_EXT2},has_journal",
     "ext4": f"{_EXT2},has_journal,extent,flex_bg,extra_isize,dir_nlink,huge_file",
@@ -41,7 +41,7 @@ def _mke2fs(place: Place, settings: Settings, staged: Staged) -> None:
     with as_file(files("imagekit.filesystem") / "mke2fs.conf") as config:
         try:
             run(
-                "mke2fs", "-q", "-F", "-t", settings.type, "-O", _FEATURES[settings.type],
+                "mke2fs", "-q", "-F", "-t", settings.type, "-O", FEATURES[settings.type],
                 "-b", str(settings.block_size), "-I", "256", "-N", str(inodes(entries, place.size)),
                 "-m", "0", "-U", settings.uuid, "-L", settings.label, "-d", staged.folder,
                 "-E", f"offset={place.offset},hash_seed={settings.uuid},no_copy_xattrs,root_owner=0:0",

@@ -78,6 +78,7 @@ def _by_folder(staged: Staged) -> list[tuple[str, list[Path]]]:
         path = staged.folder / member.path
         source = staged.sources.get(member.target if member.kind == "hard" else member.path)
         if source is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(source)  # mcopy names a file as its source is named
         folders.setdefault(member.path.rpartition("/")[0], []).append(path)
     return sorted(folders.items())

@@ -5,8 +5,15 @@ from imagekit.filesystem.settings import Place, Settings
 from imagekit.filesystem.staging import Staged
 
 
-def tools(kind: str) -> tuple[str, ...]:
+def by_guestfs(kind: str, maker: str, *, lvm: bool) -> bool:
+    """Tell whether a Linux makes this file system: where it must, or is asked to."""
+    return lvm or maker == "guestfs" or kind in {"xfs", "btrfs", "jfs", "reiserfs"}
+
+
+def tools(kind: str, *, guestfs: bool = False) -> tuple[str, ...]:
     """Return the programs whose versions the bytes of a file system depend on."""
+    if guestfs:
+        return ("guestfish",)
     return ("mkfs.fat", "mcopy") if kind.startswith("fat") else ("mke2fs", "debugfs")
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-Type = Literal["ext2", "ext3", "ext4", "fat16", "fat32"]
+Type = Literal["ext2", "ext3", "ext4", "fat16", "fat32", "xfs", "btrfs", "jfs", "reiserfs"]
+Maker = Literal["auto", "guestfs"]
 TYPES: tuple[str, ...] = get_args(Type)
 
 
@@ -25,6 +26,19 @@ class Settings:
     def fat(self) -> bool:
         """FAT holds neither links nor owners, and is made by other tools."""
         return self.type.startswith("fat")
+
+
+@dataclass(frozen=True, slots=True)
+class Lvm:
+    """A volume group with one logical volume, by their names."""
+
+    group: str
+    volume: str
+
+    @property
+    def device(self) -> str:
+        """The volume's device in a Linux (lvm(8): the mapper's name doubles each hyphen)."""
+        return "/dev/mapper/" + "-".join(name.replace("-", "--") for name in (self.group, self.volume))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,16 @@ _JOURNALS = (
     (32768 << 10, 131072),
 )
 _JOURNALED = 2048  # blocks: of fewer, mke2fs leaves the journal out
+# What Linux' own makers take at least, and for themselves: journals, logs, the metadata's second copy.
+# type -> (least, overhead, bytes an entry). xfsprogs 5.19 and later refuse less than 300 MB, and log 64 MiB.
+_OTHERS = {
+    "xfs": (304 * MIB, 80 * MIB, 1024),
+    "btrfs": (128 * MIB, 72 * MIB, 4096),
+    "jfs": (17 * MIB, 12 * MIB, 1024),
+    "reiserfs": (40 * MIB, 36 * MIB, 512),
+}
+EXTENT = 4 * MIB
+"""LVM's own unit, and what it keeps before the first one for itself is within another."""
 _FAT16_CLUSTERS = 4085  # fewer would be FAT12, more than 65524 FAT32 (Microsoft's FAT specification)
 _FAT32_CLUSTERS = 65525
 
@@ -37,6 +47,9 @@ def smallest(needs: Needs, settings: Settings, free: int) -> int:
     """Return the size, in bytes and whole MiB, that holds the tree and leaves `free` bytes."""
     if settings.fat:
         return _fat(needs.large + free, settings)
+    if settings.type in _OTHERS:
+        least, overhead, entry = _OTHERS[settings.type]
+        return max(least, _round(int((needs.large + needs.entries * entry + free) * _MARGIN) + overhead))
     if settings.block_size:
         return _ext(needs, settings, free, settings.block_size)
     size = _ext(needs, settings, free, 1024)
@@ -45,10 +58,15 @@ def smallest(needs: Needs, settings: Settings, free: int) -> int:
 
 def settled(needs: Needs, settings: Settings, free: int, size: int) -> Settings:
     """Return the settings with the block size that a file system of `size` bytes for this tree gets."""
-    if settings.fat or settings.block_size:
+    if settings.fat or settings.block_size or settings.type in _OTHERS:
         return settings
     large = size >= _LARGE and _ext(needs, settings, free, 4096) <= size
     return replace(settings, block_size=4096 if large else 1024)
+
+
+def grouped(size: int) -> int:
+    """Return how large a partition must be for a volume of `size` bytes in a group of its own."""
+    return (-(-size // EXTENT) + 1) * EXTENT
 
 
 def inodes(entries: int, size: int) -> int:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from imagekit.errors import VerificationError
 from imagekit.formats.vhd import LARGEST, Layout
-from imagekit.formats.vhd.write import ReadAt
 from imagekit.formats.xva.packing import pack
 from imagekit.formats.xva.tar import END, header, padding
+from imagekit.sparse import ReadAt
 
 MEMBER = "0.vhd"
 _PIECE = 1 << 20

@@ -9,6 +9,19 @@ Nothing is run and nothing is believed: a file gives KernelFacts, or KernelError
 from imagekit.kernel.boots import Refusal, Way, why_not
 from imagekit.kernel.facts import KernelFacts, Kind
 from imagekit.kernel.read import read_kernel, read_kernel_bytes
+from imagekit.kernel.repack import can_repack, repacked, write_repacked
 from imagekit.kernel.wrapping import unpack
 
-__all__ = ["KernelFacts", "Kind", "Refusal", "Way", "read_kernel", "read_kernel_bytes", "unpack", "why_not"]
+__all__ = [
+    "KernelFacts",
+    "Kind",
+    "Refusal",
+    "Way",
+    "can_repack",
+    "read_kernel",
+    "read_kernel_bytes",
+    "repacked",
+    "unpack",
+    "why_not",
+    "write_repacked",
+]

@@ -35,7 +35,7 @@ def read_kernel(path: Path) -> KernelFacts:
     TryAgainError (exit 75): no room for temporary files.
     """
     try:
-        with _mapped(path) as data:
+        with mapped(path) as data:
             return read_kernel_bytes(data)
     except KernelError as error:
         raise KernelError(f"{path}: {error.brief}", details=error.details, hint=error.hint) from error
@@ -91,7 +91,8 @@ def _elf(content: Readable) -> Elf:
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[Readable]:
+def mapped(path: Path) -> Iterator[Readable]:
+    """Lend a file's bytes; KernelError for what is no file, or too large for a kernel."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would keep us waiting
     try:
         status = os.fstat(descriptor)

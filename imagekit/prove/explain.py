@@ -7,6 +7,7 @@ from imagekit.errors import ImagekitError
 from imagekit.inspect import inspect
 from imagekit.kernel import Way
 from imagekit.prove.boot import Boot, Verdict
+from imagekit.terminal import plain
 
 _LOADERS = {
     Way.PYGRUB_PV: "pygrub",
@@ -22,7 +23,6 @@ _WORDS = (
     (r"Unable to open .*kernel|[Ff]ile not found", "the kernel that the menu names is not on the disk"),
     (r"memory|allocation", "the guest's memory is perhaps too small"),
 )  # fmt: skip
-_CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|[()].|[=>78])|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FAULT = re.compile(r"#[A-Z]{2}(?![A-Z])|[Uu]nhandled|crashed on cpu")  # Xen on a guest that it ends
 _LAST = 12
 _SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
@@ -51,11 +51,6 @@ def against_amazon(image: Path) -> tuple[str, ...]:
     """Return why Amazon's PV-GRUB would not boot a disk that GRUB 2 boots: where it looks, and what it reads."""
     (verdict,) = (verdict for verdict in inspect(image).verdicts if verdict.loader == _LOADERS[Way.PV_GRUB])
     return () if verdict.boots is not False else verdict.why
-
-
-def plain(text: str) -> str:
-    """Return what a terminal would show, roughly: without control sequences."""
-    return _CONTROL.sub("", text)
 
 
 def _in_the_image(image: Path, way: Way) -> list[str]:

@@ -16,11 +16,12 @@ from imagekit.kernel import Way
 from imagekit.plan import Json
 from imagekit.proof import Proof
 from imagekit.prove.boot import Boot, Expected, Verdict, boot, check, left_grub
-from imagekit.prove.explain import against_amazon, explain, plain
+from imagekit.prove.explain import against_amazon, explain
 from imagekit.prove.job import Guest, Network, check_job
 from imagekit.prove.lab import Lab, load, prepare
 from imagekit.prove.machines import Machines
 from imagekit.prove.subject import Subject, disk
+from imagekit.terminal import plain
 
 _CONSOLE = 256 * 1024  # characters of a console that a record keeps
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

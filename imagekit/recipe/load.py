@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.base import Model
+from imagekit.recipe.disks import check_disk
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
 from imagekit.recipe.values import MBR_LARGEST, MIB
@@ -19,7 +20,6 @@ from imagekit.recipe.values import MBR_LARGEST, MIB
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
 _DEEPEST = 50  # parts of a dotted key: tomllib's memory grows with their square
-_FAT_LABEL = re.compile(r"[A-Za-z0-9_-]{0,11}")
 _Table = TypeVar("_Table", bound=Image)
 
 
@@ -109,11 +109,7 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
     """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
     if image.kernel is None and image.root.source is None:
         raise RecipeError(f"{path or 'the command line'}: no kernel is named", hint='kernel = "app.xen"')
-    if image.filesystem.type.startswith("fat") and not _FAT_LABEL.fullmatch(image.filesystem.label):
-        raise RecipeError(
-            f"{path or 'the command line'}: FAT takes no label {image.filesystem.label!r}",
-            hint="11 characters at most, and no full stop",
-        )
+    check_disk(image, str(path or "the command line"))
     _check_mbr(image, path, at)
     _check_elements(image, path)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)

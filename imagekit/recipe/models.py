@@ -11,7 +11,18 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
 from imagekit.recipe.publishing import Publish
 from imagekit.recipe.systems import DiskImageBuilder, RootFrom
-from imagekit.recipe.values import MIB, BlockSize, HostPath, ImagePath, KernelPath, Memory, Size, SizeOrAuto
+from imagekit.recipe.values import (
+    MIB,
+    BlockSize,
+    BootSize,
+    HostPath,
+    ImagePath,
+    KernelPath,
+    Memory,
+    Size,
+    SizeOrAuto,
+    VolumeName,
+)
 
 
 class Files(Model):
@@ -53,19 +64,34 @@ class Root(Model):
 class Filesystem(Model):
     """The file system."""
 
-    type: Literal["ext2", "ext3", "ext4", "fat16", "fat32"] = Field(
-        default="ext2", description="Amazon's PV-GRUB reads no FAT."
+    type: Literal["ext2", "ext3", "ext4", "fat16", "fat32", "xfs", "btrfs", "jfs", "reiserfs"] = Field(
+        default="ext2",
+        description="Amazon's PV-GRUB reads no FAT; no loader reads today's xfs, or btrfs: see `disk.boot`.",
+    )
+    maker: Literal["auto", "guestfs"] = Field(
+        default="auto",
+        description="auto: e2fsprogs for ext, mtools for FAT, guestfs (a Linux in QEMU) for the rest and LVM.",
     )
     size: SizeOrAuto = Field(default=None, description='Bytes, "64MiB", or "auto": what the disk has room for.')
     free: Size = Field(
         default=MIB, description="Free space to leave, where the size is automatic. 5 % come on top."
     )
     label: str = Field(
-        default="", max_length=16, pattern=r"^[A-Za-z0-9_.-]*$", description="FAT: 11 characters, no full stop."
+        default="",
+        max_length=16,
+        pattern=r"^[A-Za-z0-9_.-]*$",
+        description="FAT: 11 characters, no full stop; xfs: 12.",
     )
     block_size: BlockSize = Field(
         default=0, description="Bytes (FAT: a cluster). 0: 1024 below 512 MiB, else 4096."
     )
+
+
+class Lvm(Model):
+    """A volume group that fills the partition (or, without a table, the disk), with one volume: the root."""
+
+    group: VolumeName = Field(default="vg0", description="The volume group's name.")
+    volume: VolumeName = Field(default="root", description="The logical volume's name.")
 
 
 class Disk(Model):
@@ -75,6 +101,12 @@ class Disk(Model):
         default="plain", description="plain: the file system is the whole disk. GPT wants PV-GRUB 1.04 or later."
     )
     size: SizeOrAuto = Field(default=None, description='Bytes, "2GiB", or "auto": what the content needs.')
+    boot: BootSize = Field(
+        default=0,
+        description='"64MiB": an ext2 partition with all of /boot before the root\'s, for loaders that cannot '
+        "read the root. mbr and gpt only.",
+    )
+    lvm: Lvm | None = Field(default=None, description="The root on LVM; an empty table takes the names below.")
     path: DiskPath | None = Field(
         default=None, description="Where the host keeps the image. Default: /var/lib/xen/images/NAME.xen.raw."
     )
@@ -141,9 +173,10 @@ class Xcp(Model):
 class OpenStack(Model):
     """What only the openstack target reads."""
 
-    format: Literal["vhd", "ovf", "raw"] = Field(
-        default="vhd",
-        description="XenServer below: vhd, or ovf, which is a .tgz of the VHD. libxl below: raw.",
+    format: Literal["ovf", "vhd", "raw"] = Field(
+        default="ovf",
+        description="XenServer below: ovf, the .tgz of a VHD that Nova unpacks there. libxl below: raw. "
+        "vhd: the VHD as it is, for a cloud that says it takes that.",
     )
 
 

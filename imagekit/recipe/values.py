@@ -85,6 +85,12 @@ def _whole_mib(value: int) -> int:
     return value
 
 
+def _whole_mib_of_disk(value: int) -> int:
+    if value % MIB:
+        raise ValueError("a boot partition is of whole MiB")
+    return value
+
+
 def host(value: _T) -> _T:
     """Return a path where the recipe is read; ValueError for a text that is none."""
     if isinstance(value, str) and (not value or "\0" in value):
@@ -106,6 +112,12 @@ def _loadable(value: str) -> str:
     return value
 
 
+def _volume(value: str) -> str:
+    if not re.fullmatch(_VOLUME, value):
+        raise ValueError("a volume's name is of letters, digits and _+.-, 63 at most, and begins with no - or .")
+    return value
+
+
 def _size_schema(least: int, multiple: int, *words: str) -> WithJsonSchema:
     number = {"type": "integer", "minimum": least, "maximum": LARGEST, "multipleOf": multiple}
     text = {"type": "string", "pattern": f"^({'|'.join((_TEXT, *words))})$"}
@@ -120,6 +132,7 @@ def text_schema(pattern: str) -> WithJsonSchema:
 
 PATH = r"[^\u0000]+"
 _INSIDE = r"/(?!([^\u0000]*/)?\.\.(/|$))[^\u0000]*"
+_VOLUME = r"[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,62}"
 _LOADABLE = r"(/(?!\.\.?(/|$))[A-Za-z0-9._+@~-]+)+"
 
 _Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0, le=LARGEST)]
@@ -132,11 +145,15 @@ SizeOrAuto = Annotated[
     Annotated[_Bytes, AfterValidator(_whole_kib)] | None, BeforeValidator(_auto), _size_schema(0, KIB, "auto")
 ]
 """Bytes, whole KiB; None stands for "auto"."""
+BootSize = Annotated[_Bytes, AfterValidator(_whole_mib_of_disk), _size_schema(0, MIB)]
+"""Bytes, whole MiB; 0 for none."""
 HostPath = Annotated[Path, Field(strict=False), BeforeValidator(host), text_schema(PATH)]
 """A path where the recipe is read."""
 ImagePath = Annotated[str, AfterValidator(_inside), text_schema(_INSIDE)]
 """An absolute path in the image."""
 BlockSize = Annotated[Literal[0, 1024, 2048, 4096], BeforeValidator(_number)]
 """Bytes; 0 for the default."""
+VolumeName = Annotated[str, AfterValidator(_volume), text_schema(_VOLUME)]
+"""The name of a volume group or a logical volume (lvm(8), VALID NAMES)."""
 KernelPath = Annotated[str, AfterValidator(_loadable), text_schema(_LOADABLE)]
 """An absolute path in the image that can be written in a boot menu."""

@@ -1,7 +1,7 @@
 """What goes into the file system, as one deterministic tar."""
 
 from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
-from imagekit.root.tree import Member, Reference, read_root
+from imagekit.root.tree import Member, Reference, read_root, to_tarinfo
 from imagekit.root.write import write_root
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Reference",
     "read_boot",
     "read_root",
+    "to_tarinfo",
     "write_boot",
     "write_kernel",
     "write_root",

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,8 +169,10 @@ class Store:
         with self.workplaces.new() as folder:
             out = folder / "out"
             produce(out)
-            blocks = map_blocks(out)
-            flush(out)
+            with ThreadPoolExecutor(1) as pool:  # the disk is busy while the processors hash
+                flushed = pool.submit(flush, out)
+                blocks = map_blocks(out)
+                flushed.result()
             status = self._blobs.place(out, blocks)
         self._records.write(key, step, blocks.digest, status)
         return Stored(self._blobs.path(blocks.digest), blocks.digest)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from imagekit.errors import TryAgainError, UnsuitedError
+from imagekit.guests import check_readable
 from imagekit.kernel import Way
 from imagekit.plan import Delivery, Input, Json, Output
 from imagekit.recipe import Ami
@@ -40,7 +41,7 @@ _DEVICES = {False: {"ami": "sda1", "root": "/dev/sda1"}, True: {"ami": "sda", "r
 def plan(job: Job) -> Output:
     """Plan the raw image, and its bundling; UnsuitedError when a key that it takes is not named."""
     image = job.image
-    ebs.check_filesystem(image)
+    check_readable(image, "pv-grub")
     size = image.disk.size
     if size is not None and size > _LARGEST:
         raise UnsuitedError(

@@ -6,7 +6,7 @@ kernel". It reads /boot/grub/menu.lst of (hd0) or (hd0,0), on ext2, ext3 or ext4
 
 from imagekit.disk import around
 from imagekit.errors import UnsuitedError
-from imagekit.guests import pv_alone
+from imagekit.guests import check_readable, pv_alone
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Output
 from imagekit.recipe import Image
@@ -26,16 +26,10 @@ def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     return pv_alone("EC2", facts, image, Way.PV_GRUB)
 
 
-def check_filesystem(image: Image) -> None:
-    """UnsuitedError for a file system that PV-GRUB cannot read."""
-    if image.filesystem.type.startswith("fat"):
-        raise UnsuitedError("Amazon's PV-GRUB reads no FAT", hint='filesystem.type = "ext2"')
-
-
 def plan(job: Job) -> Output:
     """Plan the raw image; the block list is in its sidecar."""
     image = job.image
-    check_filesystem(image)
+    check_readable(image, "pv-grub")
     size = image.disk.size
     if size is not None and (size % _GIB or not 0 < size <= _LARGEST):
         raise UnsuitedError(
@@ -49,6 +43,6 @@ def plan(job: Job) -> Output:
 
 def _fitting(image: Image) -> int:
     """Return the nearest number of GiB, from what was asked for upwards, that is a volume with room for it all."""
-    filesystem = around(image.disk.layout) + (image.filesystem.size or 0)
+    filesystem = around(image.disk.layout) + image.disk.boot + (image.filesystem.size or 0)
     wanted = -(-max(image.disk.size or 0, filesystem, 1) // _GIB)
     return min(wanted, _LARGEST // _GIB)

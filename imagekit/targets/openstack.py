@@ -1,7 +1,9 @@
-"""OpenStack on Xen: a VHD (plain, or as the `ovf` .tgz) where XenServer runs guests, a raw disk where libxl does.
+"""OpenStack on Xen: the `ovf` .tgz of a VHD where XenServer runs guests, a raw disk where libxl does.
 
-A guest of vm_mode=xen is PV and boots by pygrub, under both: openstack/nova 21, nova/virt/xenapi/vm_utils.py
-(`create_vm`) and nova/virt/libvirt/driver.py. The size is a multiple of 2 MiB, as a VHD's is.
+Nova unpacks the .tgz, whichever way it fetches images (openstack/os-xenapi: the plugin glance.py in dom0, and
+client/image/vdi_handler.py); a plain VHD is for clouds that say they take one. A guest of vm_mode=xen is PV and
+boots by pygrub, under both: openstack/nova 21, nova/virt/xenapi/vm_utils.py (`create_vm`) and
+nova/virt/libvirt/driver.py. The size is a multiple of 2 MiB, as a VHD's is.
 """
 
 import os
@@ -10,20 +12,20 @@ from pathlib import Path
 
 from imagekit.errors import UnsuitedError
 from imagekit.formats import ovf, vhd
-from imagekit.guests import pv_alone
+from imagekit.guests import check_readable, pv_alone
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image
 from imagekit.stages import Job, disk_step, output, root_step
 from imagekit.targets.xcp import write_vhd
 
-SUMMARY = "OpenStack on Xen: VHD, .tgz of a VHD (ovf) or raw disk for Glance"
-EXTENSION = ".vhd"
+SUMMARY = "OpenStack on Xen: .tgz of a VHD (ovf), raw disk or VHD for Glance"
+EXTENSION = ".tgz"
 PUBLISHER = "imagekit.publish.openstack.private:publish"
 KEEPER = "imagekit.publish.openstack.undo:Keeper"
 
 _UNIT = vhd.BLOCK
-_ENDINGS = {"vhd": ".vhd", "ovf": ".tgz", "raw": ".raw"}
+_ENDINGS = {"ovf": ".tgz", "vhd": ".vhd", "raw": ".raw"}
 
 
 def extension(image: Image) -> str:
@@ -53,6 +55,7 @@ BOOT: Mapping[str, Json] = {"guest": "pv", "way": Way.PYGRUB_PV.value}
 
 def pv_disk(job: Job) -> Step:
     """Return the step of a disk for pygrub that a VHD can hold; UnsuitedError for a size that is none."""
+    check_readable(job.image, "pygrub")
     size = job.image.disk.size
     if size is not None and (size % _UNIT or not 0 < size <= vhd.LARGEST):
         raise UnsuitedError(

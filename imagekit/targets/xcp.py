@@ -12,7 +12,7 @@ from typing import cast
 from imagekit.errors import UnsuitedError
 from imagekit.formats import vhd, xva
 from imagekit.formats.xapi import Appliance, Interface, Kind
-from imagekit.guests import guest_of, refusal_of, way_of
+from imagekit.guests import check_readable, guest_of, refusal_of, way_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
@@ -41,6 +41,7 @@ def plan(job: Job) -> Output:
     image = job.image
     _check(image)
     loader = image.xcp.loader
+    check_readable(image, loader)
     guest = guest_of(job.facts, image, loader)
     disk = disk_step(job, root_step(job, guest), unit=_UNIT)
     machine = machine_options(image, job.name)

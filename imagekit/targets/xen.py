@@ -7,7 +7,7 @@ from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
-from imagekit.guests import guest_of, refusal_of, way_of
+from imagekit.guests import check_readable, guest_of, refusal_of, way_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import MIB, Image
@@ -29,6 +29,7 @@ def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
 def plan(job: Job) -> Output:
     """Plan the raw image, OUT.cfg, OUT.xm.cfg (PV, where xm can say it), OUT.xml; OUT.xen for `direct`."""
     image = job.image
+    check_readable(image, image.xen.loader)
     guest = guest_of(job.facts, image, image.xen.loader)
     domain = _domain(job, guest)
     companions: dict[str, Step] = {

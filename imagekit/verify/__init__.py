@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from imagekit.errors import UsageError, VerificationError
+from imagekit.guests import READS
+from imagekit.kernel import Way
 from imagekit.store import full_disk
 from imagekit.verify.ami import check_ami, opened
 from imagekit.verify.check import Check, skipped
@@ -20,19 +22,19 @@ from imagekit.verify.claims import Claims
 from imagekit.verify.content import check_content
 from imagekit.verify.ebs import check_ebs
 from imagekit.verify.files import files
-from imagekit.verify.filesystem import check_filesystem
+from imagekit.verify.filesystem import check_filesystem, check_group
 from imagekit.verify.kernel import check_kernel
-from imagekit.verify.linux import check_by_linux
+from imagekit.verify.linux import check_by_linux, root_device
 from imagekit.verify.menu import PATH as MENU
 from imagekit.verify.menu import Menu, check_menu, parse_menu
 from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
-from imagekit.verify.table import Spot, check_table
+from imagekit.verify.table import Spot, Spots, check_table
 from imagekit.verify.wrapped import check_cloud, check_xcp, taken_out
 from imagekit.verify.xen import check_xen
 
-__all__ = ["Check", "Claims", "kernel_of", "verify"]
+__all__ = ["Check", "Claims", "kernel_of", "mounts", "verify"]
 
 _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
     "ami": check_ami,
@@ -79,6 +81,20 @@ def kernel_of(path: Path) -> tuple[bytes, str]:
         return taken.kernel.read_bytes(), taken.cmdline
 
 
+def mounts(disk: Path, claims: Claims | None) -> list[tuple[str, str]]:
+    """Return (device, path) of what a Linux mounts of a raw disk, the root first; /boot by the claims."""
+    with _plainly(disk), scratch(disk.absolute()) as room:
+        found = check_table(Subject(disk, "", disk.stat().st_size, claims), room)
+        while True:
+            try:
+                next(found)
+            except StopIteration as end:
+                spots: Spots = end.value
+                break
+    root = [(root_device(spots, claims), "/")]
+    return root if spots.boot == spots.root else [*root, (f"/dev/sda{spots.boot.number}", "/boot")]
+
+
 def _check_all(subject: Subject, *, guestfs: bool) -> Iterator[Check]:
     yield from check_content(subject)
     with scratch(subject.path) as room:
@@ -87,15 +103,44 @@ def _check_all(subject: Subject, *, guestfs: bool) -> Iterator[Check]:
 
 
 def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[Check]:
-    spot = yield from check_table(subject, room)
-    kind = yield from check_filesystem(subject.claims, room, spot)
-    menu = yield from _check_menu(subject, room, spot, kind)
-    taken = yield from check_kernel(subject, room, spot, kind)
+    spots = yield from check_table(subject, room)
+    kind = yield from _check_filesystems(subject.claims, room, spots)
+    menu, taken = None, None
+    if _beyond_pygrub(subject.claims, kind):
+        yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
+    else:
+        if kind.startswith(("ext", "fat")):
+            menu = yield from _check_menu(subject, room, spots.boot, kind)
+        else:
+            yield skipped("menu.lst", f"only pygrub and a Linux read files of {kind} here")
+        taken = yield from check_kernel(subject, room, spots.boot, kind)
+    path = menu.kernel if menu else subject.claims.kernel.path if subject.claims else None
     if guestfs:
-        if menu is None:
+        if path is None:
             yield skipped("Linux", f"no {MENU} tells where the kernel lies")
         else:
-            yield check_by_linux(room, spot, menu.kernel, taken)
+            yield check_by_linux(room, spots, path, taken, subject.claims)
+    elif subject.claims is not None and subject.claims.layout.lvm is not None:
+        yield skipped("root", "on LVM: a Linux opens and checks it, with --guestfs")
+
+
+def _check_filesystems(claims: Claims | None, room: Scratch, spots: Spots) -> Generator[Check, None, str]:
+    """Check each file system on this side of the appliance; return the type of that on which the kernel lies."""
+    layout = claims.layout if claims is not None else None
+    kind = ""
+    if layout is not None and layout.boot is not None:
+        kind = yield from check_filesystem(layout.boot.filesystem, room, spots.boot)
+    if layout is not None and layout.lvm is not None:
+        yield check_group(room, spots.root)
+        return kind or "LVM"
+    root = yield from check_filesystem(layout.filesystem if layout else None, room, spots.root)
+    return kind or root
+
+
+def _beyond_pygrub(claims: Claims | None, kind: str) -> bool:
+    """Tell whether the image boots without pygrub, and from what pygrub cannot read."""
+    ways = {Way.PV_DIRECT, Way.PVH, Way.PV_GRUB}
+    return claims is not None and claims.boot.way in ways and kind not in READS["pygrub"]
 
 
 def _check_menu(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Menu | None]:

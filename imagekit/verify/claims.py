@@ -32,6 +32,8 @@ def _suffix(text: str) -> str:
 Text = Annotated[str, AfterValidator(_printable)]
 AbsolutePath = Annotated[str, AfterValidator(_printable), Field(pattern="^/")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Uuid = Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+VolumeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+][A-Za-z0-9_+.-]{0,62}$")]
 Suffix = Annotated[str, AfterValidator(_suffix)]
 
 
@@ -58,7 +60,27 @@ class Filesystem(_Model):
 
     type: Type
     label: Text
-    uuid: Annotated[str, Field(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+    uuid: Uuid
+
+
+class BootPartition(_Model):
+    """An ext2 file system for /boot, `size` bytes before the root's."""
+
+    size: Annotated[int, Field(gt=0, le=1 << 40)]
+    label: Text
+    uuid: Uuid
+
+    @property
+    def filesystem(self) -> Filesystem:
+        """What is there."""
+        return Filesystem(type="ext2", label=self.label, uuid=self.uuid)
+
+
+class Volume(_Model):
+    """The volume group and the volume that the root's file system lies on."""
+
+    group: VolumeName
+    volume: VolumeName
 
 
 class Disk(_Model):
@@ -68,6 +90,8 @@ class Disk(_Model):
     identity: Digest | None
     offset: Annotated[int, Field(ge=0, le=1 << 40)]
     filesystem: Filesystem
+    boot: BootPartition | None = None
+    lvm: Volume | None = None
 
 
 class Boot(_Model):

@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from imagekit.command import find
-from imagekit.disk import Layout
+from imagekit.disk import Layout, partition_identity
 from imagekit.errors import VerificationError
 from imagekit.verify.check import Check, missing, passed
-from imagekit.verify.claims import Claims
+from imagekit.verify.claims import Claims, Disk
 from imagekit.verify.scratch import DISK, Scratch
 from imagekit.verify.subject import Subject
 
 _LAYOUTS: Mapping[str, Layout] = {"dos": "mbr", "gpt": "gpt"}
 # libparted's choice by the file system: FAT16 below 32 MiB is 4, with CHS 6, with LBA e; FAT32 b or c.
-_MBR_TYPES = {"ext": {"83"}, "fat16": {"4", "6", "e"}, "fat32": {"b", "c"}}
-_GPT_TYPES = {"ext": "0FC63DAF-8483-4772-8E79-3D69D8477DE4", "fat": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"}
+_MBR_TYPES = {"fat16": {"4", "6", "e"}, "fat32": {"b", "c"}, "LVM": {"8e"}}
+_MBR_LINUX = {"83"}
+_GPT_TYPES = {
+    "fat16": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
+    "fat32": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
+    "LVM": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
+}
+_GPT_LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +42,67 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
+class Spots:
+    """What a loader reads, and the root's place: a boot partition and the one behind it, or one and the same."""
+
+    boot: Spot
+    root: Spot
+
+
+@dataclass(frozen=True, slots=True)
 class _Table:
     layout: Layout
     id: str
     partitions: tuple[Mapping[str, str | int], ...]
 
-    def spot(self, length: int) -> Spot:
-        """Return the first partition's place."""
+    def spots(self, length: int) -> list[Spot]:
+        """Return the partitions' places; the whole disk's without a table."""
         if not self.partitions:
-            return Spot("plain", 0, length, 0)
-        first = self.partitions[0]
-        # `node` is the disk's name and the number.
-        number = int(re.sub(r".*\D", "", str(first["node"])))
-        return Spot(self.layout, int(first["start"]) * 512, int(first["size"]) * 512, number)
+            return [Spot("plain", 0, length, 0)]
+        return [
+            # `node` is the disk's name and the number.
+            Spot(
+                self.layout, int(one["start"]) * 512, int(one["size"]) * 512,
+                int(re.sub(r".*\D", "", str(one["node"]))),
+            )
+            for one in self.partitions
+        ]  # fmt: skip
 
 
-def check_table(subject: Subject, room: Scratch) -> Generator[Check, None, Spot]:
-    """Check the table against the sidecar and return where the file system lies; by the sidecar without sfdisk."""
+def check_table(subject: Subject, room: Scratch) -> Generator[Check, None, Spots]:
+    """Check the table against the sidecar and return where things lie; by the sidecar without sfdisk."""
     claims = subject.claims
     if claims is not None and find("sfdisk") is None:
         yield missing("partition table", "sfdisk")
-        place = claims.layout
-        return Spot(place.disk, place.offset, subject.length - place.offset, int(place.disk != "plain"))
+        return _claimed(claims.layout, subject.length)
     table = _read(room)
-    spot = table.spot(subject.length)
-    if spot.offset + spot.size > subject.length:
-        raise VerificationError(
-            "the partition reaches beyond the end of the disk",
-            details=f"it ends at byte {spot.offset + spot.size}, the disk at {subject.length}",
-        )
+    places = table.spots(subject.length)
+    for place in places:
+        if place.offset + place.size > subject.length:
+            raise VerificationError(
+                "the partition reaches beyond the end of the disk",
+                details=f"it ends at byte {place.offset + place.size}, the disk at {subject.length}",
+            )
+    apart = claims is not None and claims.layout.boot is not None
+    spots = Spots(places[0], places[-1] if apart else places[0])
+    spot = spots.root
     if claims is not None:
-        _compare(table, spot, claims)
-    yield passed("partition table", f"{spot.layout}, the file system at byte {spot.offset}, {spot.size} bytes")
+        _compare(table, spots, claims)
+    before = f"/boot at byte {spots.boot.offset}, " if apart else ""
+    yield passed(
+        "partition table", f"{spot.layout}, {before}the file system at byte {spot.offset}, {spot.size} bytes"
+    )
     if table.layout == "gpt":
         yield from _check_copies(room)
-    return spot
+    return spots
+
+
+def _claimed(place: Disk, length: int) -> Spots:
+    count = int(place.disk != "plain") + int(place.boot is not None)
+    root = Spot(place.disk, place.offset, length - place.offset, count)
+    if place.boot is None:
+        return Spots(root, root)
+    return Spots(Spot(place.disk, place.offset - place.boot.size, place.boot.size, 1), root)
 
 
 def _read(room: Scratch) -> _Table:
@@ -88,26 +120,44 @@ def _read(room: Scratch) -> _Table:
     return _Table(layout if partitions else "plain", told["id"], partitions)
 
 
-def _compare(table: _Table, spot: Spot, claims: Claims) -> None:
+def _compare(table: _Table, spots: Spots, claims: Claims) -> None:
     place = claims.layout
     told: dict[str, tuple[object, object]] = {
-        "layout": (spot.layout, place.disk),
-        "number of partitions": (len(table.partitions), int(place.disk != "plain")),
-        "file system's offset": (spot.offset, place.offset),
+        "layout": (spots.root.layout, place.disk),
+        "number of partitions": (len(table.partitions), int(place.disk != "plain") + int(place.boot is not None)),
+        "file system's offset": (spots.root.offset, place.offset),
     }
+    if place.boot is not None:
+        told["boot partition's offset"] = (spots.boot.offset, place.offset - place.boot.size)
     if table.partitions and place.identity is not None:
-        raw, first, kind = bytes.fromhex(place.identity), table.partitions[0], place.filesystem.type
-        if place.disk == "mbr":
-            fits = first["type"] in _MBR_TYPES["ext" if kind.startswith("ext") else kind]
-            told["disk's signature"] = (table.id, f"0x{_signature(raw):08x}")
-            told["partition's type"] = (first["type"], first["type"] if fits else f"one for {kind}")
-        else:
-            told["disk's GUID"] = (table.id, _guid(raw[:16]))
-            told["partition's GUID"] = (first["uuid"], _guid(raw[16:]))
-            told["partition's type"] = (first["type"], _GPT_TYPES[kind[:3]])
+        raw = bytes.fromhex(place.identity)
+        kinds = [*(["ext2"] if place.boot else []), "LVM" if place.lvm else place.filesystem.type]
+        told |= _identities(table, raw)
+        for index, (partition, kind) in enumerate(zip(table.partitions, kinds, strict=False)):
+            told |= _of_partition(place.disk, partition, kind, raw, index)
     for what, (seen, claimed) in told.items():
         if seen != claimed:
             raise VerificationError(f"the {what} is {seen}", details=f"by its sidecar it should be {claimed}")
+
+
+def _identities(table: _Table, raw: bytes) -> dict[str, tuple[object, object]]:
+    if table.layout == "mbr":
+        return {"disk's signature": (table.id, f"0x{_signature(raw):08x}")}
+    return {"disk's GUID": (table.id, _guid(raw[:16]))}
+
+
+def _of_partition(
+    layout: Layout, partition: Mapping[str, str | int], kind: str, raw: bytes, index: int
+) -> dict[str, tuple[object, object]]:
+    """Return what is seen of a partition, and what should be; `index` counts from 0."""
+    seen, which = partition["type"], "partition's" if not index else "second partition's"
+    if layout == "mbr":
+        fits = seen in _MBR_TYPES.get(kind, _MBR_LINUX)
+        return {f"{which} type": (seen, seen if fits else f"one for {kind}")}
+    return {
+        f"{which} GUID": (partition["uuid"], _guid(partition_identity(raw, index))),
+        f"{which} type": (seen, _GPT_TYPES.get(kind, _GPT_LINUX)),
+    }
 
 
 def _check_copies(room: Scratch) -> Iterator[Check]:

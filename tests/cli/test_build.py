@@ -71,7 +71,7 @@ def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/")
     assert (said.code, said.out) == (
         0,
-        "out/app.ebs\nout/app.openstack.vhd\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.ebs\nout/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
@@ -341,7 +341,7 @@ def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Pa
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
     assert (said.code, said.out) == (
         0,
-        "out/app.openstack.vhd\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
@@ -437,7 +437,7 @@ def test_targets_and_schema(cli: Cli) -> None:
     assert [line.split()[:2] for line in lines] == [
         ["ami", ".manifest.xml"],
         ["ebs", ".ebs"],
-        ["openstack", ".vhd"],
+        ["openstack", ".tgz"],
         ["rackspace", ".vhd"],
         ["xcp", ".vhd"],
         ["xen", ".raw"],

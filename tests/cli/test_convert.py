@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
+from imagekit.formats.xva import Xva
 from imagekit.sparse import allocated, map_blocks
 from tests.cli.conftest import Cli
 
@@ -45,6 +46,26 @@ def test_an_xva_and_what_others_made(cli: Cli, hello: Path) -> None:
     assert map_blocks(Path("back.raw")) == map_blocks(Path("same.raw"))
 
 
+@pytest.mark.parametrize("guest", ["pv", "pvh", "hvm"])
+def test_to_an_xva(cli: Cli, raw: Path, guest: str) -> None:
+    os.truncate(raw, 65 * MIB + 512)
+    assert cli("convert", raw, "app.vhd").code == 0
+    said = cli("convert", "app.vhd", "web.xva", "--guest", guest, "--memory", "64MiB")
+    assert (said.code, said.out, said.err) == (0, "web.xva\n", "")
+    assert Path("web.xva").stat().st_size < 16 * MIB
+    with Path("web.xva").open("rb") as file:
+        (machine,) = Xva(iter(lambda: file.read(MIB), b"")).facts.machines
+    loader = "" if guest == "hvm" else "pygrub"
+    assert (machine.name, machine.kind, machine.memory, machine.bootloader) == ("web", guest, 64 * MIB, loader)
+    assert cli("convert", raw, "again.xva", "--to", "xva").code == 0
+    run("tar", "-xf", "web.xva", "--one-top-level=taken")
+    run("xva-img", "disk-export", "taken/Ref:2", "taken.raw")
+    os.truncate(raw, 66 * MIB)
+    assert map_blocks(Path("taken.raw")) == map_blocks(raw)
+    assert cli("convert", "web.xva", "back.raw").code == 0
+    assert map_blocks(Path("back.raw")) == map_blocks(raw)
+
+
 def test_over_a_parent(cli: Cli, raw: Path) -> None:
     assert cli("convert", raw, "old.vhd").code == 0
     with raw.open("r+b") as file:
@@ -71,7 +92,14 @@ def test_over_a_parent(cli: Cli, raw: Path) -> None:
         (("none.raw", "x.vhd"), "none.raw is not there, or cannot be read"),
         ((".", "x.vhd"), ". is not there, or cannot be read"),
         (("app.raw", "app.raw"), "app.raw would be written over, and is an input"),
-        (("app.raw", "x.qcow2"), "x.qcow2 does not say what it is to be\nhint: OUT.raw, OUT.vhd, or --to"),
+        (
+            ("app.raw", "x.qcow2"),
+            "x.qcow2 does not say what it is to be\nhint: OUT.raw, OUT.vhd, OUT.xva, or --to",
+        ),
+        (("app.raw", "x.xva", "--memory", "much"), "--memory much is no size"),
+        (("app.raw", "x.xva", "--memory", "0"), "has some memory"),
+        (("app.raw", "x.raw", "--memory", "64MiB"), "--memory and --guest are for OUT.xva"),
+        (("app.raw", "x.vhd", "--guest", "pv"), "--memory and --guest are for OUT.xva"),
         (("app.raw", "x.raw", "--parent", "app.xen"), "a VHD's parent lies beside it"),
         (("app.raw", "there/x.vhd", "--parent", "app.xen"), "a VHD's parent lies beside it"),
     ],

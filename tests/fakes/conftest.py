@@ -55,7 +55,7 @@ class Client:
         """Send a head and read the head of the answer."""
         made = self.connect(host)
         lines = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "xapi", **headers}.items())
-        method = "GET" if path.startswith("/export") else "PUT"
+        method = {"/export_raw_vdi": "GET", "/console": "CONNECT"}.get(path, "PUT")
         made.sendall(f"{method} {path}?{urlencode(query)} HTTP/1.1\r\n{lines}\r\n".encode())
         head = b""
         while b"\r\n\r\n" not in head and (got := made.recv(1)):

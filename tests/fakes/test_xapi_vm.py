@@ -120,6 +120,31 @@ def test_a_guest_may_die(client: Open) -> None:
     assert one.api.VM.get_consoles(vm) == []
 
 
+def test_a_console_tells_what_comes_and_not_what_was(client: Open) -> None:
+    one = client(product=XCP_NG_8_2, says=((0.0, b"gone by"), (0.6, b"hello"), (0.7, b" you")), dies_after=0.9)
+    vm = bootable(one)
+    one.api.VM.start(vm, True, False)  # noqa: FBT003 -- XAPI's order
+    [console] = one.api.VM.get_consoles(vm)
+    given = {"uuid": one.api.console.get_uuid(console), "session_id": one.session.handle}
+    made, head = one.request("/console", {}, **given)
+    made.close()
+    assert head.startswith(b"HTTP/1.1 500 "), "a paused one is not listened to"
+    refused("VM_BAD_POWER_STATE", start, one, vm)
+    one.api.VM.unpause(vm)
+    refused("VM_BAD_POWER_STATE", one.api.VM.unpause, vm)
+    time.sleep(0.1)
+    made, head = one.request("/console", {}, **given)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    with made:
+        heard = b"".join(iter(lambda: made.recv(100), b""))
+    assert heard == b"hello you"
+    assert one.api.VM.get_power_state(vm) == "Halted"
+    for wrong in (given, {**given, "session_id": "OpaqueRef:none"}, {"session_id": one.session.handle}):
+        made, head = one.request("/console", {}, **wrong)
+        made.close()
+        assert head.split()[1] in {b"500", b"401"}
+
+
 def test_memory_rises_in_order(client: Open) -> None:
     one = client(product=XCP_NG_8_2, memory=256 * MIB)
     vm = bootable(one)

@@ -153,7 +153,7 @@ def test_reading_back_that_breaks_off(site: Open, fault: str) -> None:
 
 
 KINDS = ("INTERNAL_ERROR:x", "500", "reset", "lost", "truncated", "expire")
-CALLS = 41  # of such a publication, login and logout with it
+CALLS = 50  # of such a publication at most, login and logout with it: how often a task is asked varies
 FEW = {16, 18, 20, 28}
 
 
@@ -172,6 +172,9 @@ def test_any_fault_at_any_call(site: Open, number: int, kind: str) -> None:
     assert "Traceback" not in err
     assert there.pool.complaints == []
     left = {key: value for key, value in there.pool.left().items() if key != "session"}
+    if len(there.pool.calls) < number:
+        assert code == 0, err
+        return  # and the fault would be the next run's
     if code == 0:
         assert out == f"{there.pool.vms()[0]['uuid']}\n"
         assert left == WHOLE

@@ -27,6 +27,7 @@ def test_what_lies_in_the_tar_and_what_does_not(tmp_path: Path) -> None:
     root = written(
         tmp_path / "root",
         Member("d", "dir", 0o700),
+        Member("empty", "dir"),
         Member("d/in", "file", 0o4000, size=3),
         Member("d/link", "link", target="/etc"),
         Member("node", "char", device=(1, 3)),
@@ -37,8 +38,15 @@ def test_what_lies_in_the_tar_and_what_does_not(tmp_path: Path) -> None:
         Member("out too", "hard", target="out"),
     )
     staged = stage(root, {"files": SourceInput(tmp_path / "source")}, tmp_path / "staged")
-    assert [member.path for member in staged.inside] == ["d", "d/in", "d/link", "in too"]
-    assert [member.path for member in staged.outside] == ["out", "node", "link too", "node too", "out too"]
+    assert [member.path for member in staged.inside] == ["d/in", "d/link", "in too", "d"]
+    assert [member.path for member in staged.outside] == [
+        "out",
+        "node",
+        "link too",
+        "node too",
+        "out too",
+        "empty",
+    ]
     assert staged.sources == {"out": str(tmp_path / "source" / "file")}
     assert (tmp_path / "staged" / "in too").read_bytes() == b"xxx"
     assert (tmp_path / "staged" / "in too").stat().st_nlink == 2

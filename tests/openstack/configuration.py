@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
+SEGMENTS = 4
+"""Those that a manifest of Swift's may name; 1000 in most clouds."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ use = egg:swift#{name}
 """)
     filters = ("catch_errors", "healthcheck", "bulk", "tempurl", "slo", "dlo", "keystoneauth", "copy")
     named = "\n".join(f"[filter:{name}]\nuse = egg:swift#{name}" for name in filters if name != "keystoneauth")
+    named = named.replace("egg:swift#slo", f"egg:swift#slo\nmax_manifest_segments = {SEGMENTS}")
     (folder / "proxy.conf").write_text(f"""\
 [DEFAULT]
 {common}bind_port = {ports.swift}

@@ -2,8 +2,8 @@
 
 Faults are texts, `METHOD PATH NUMBERS WHAT`: METHOD or *, PATH a regular expression, NUMBERS such as 1 or 2-3
 of the calls that it meets, WHAT a status, `cut=BYTES` of the request's body, `reset`, `revoke` (the token, at
-Keystone) or `flip` (one bit of the body on its way). Beside them: Rackspace's import tasks, and a Nova that knows
-few calls.
+Keystone), `flip` (one bit of the body on its way) or `short=BYTES` (so much of the body, and that announced as all
+of it). Beside them: Rackspace's import tasks, and a Nova and a Neutron that know few calls.
 """
 
 import http.client
@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from tests.openstack.configuration import HOST, Ports
+from tests.openstack.neutron import Neutron
 from tests.openstack.nova import Nova
 from tests.openstack.tasks import Tasks
 
@@ -65,6 +66,7 @@ class Gate:
     def __post_init__(self) -> None:
         self.tasks = Tasks(self.ports)
         self.nova = Nova()
+        self.neutron = Neutron()
 
     def fault(self, *texts: str) -> None:
         self.faults = [Fault.of(text) for text in texts]
@@ -118,6 +120,9 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path.startswith("/compute"):
             status, body = gate.nova.answer(self.command, self.path.removeprefix("/compute"), self._drain())
             self._answer(status, body)
+        elif self.path.startswith("/network"):
+            self._drain()
+            self._answer(*gate.neutron.answer(self.path.removeprefix("/network")))
         elif re.match(r"/image/v2/tasks", self.path) and gate.tasks.enabled:
             token = self.headers["X-Auth-Token"]
             status, body = gate.tasks.answer(self.command, self.path[len("/image") :], self._drain(), token)
@@ -139,7 +144,8 @@ class Handler(BaseHTTPRequestHandler):
             upstream.putrequest(self.command, path or "/", skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in {"connection", "host"}:
-                    upstream.putheader(name, value)
+                    short = name.lower() == "content-length" and what.startswith("short=")
+                    upstream.putheader(name, what.removeprefix("short=") if short else value)
             upstream.endheaders()
             if not self._send_body(upstream, what):
                 self._reset()
@@ -155,11 +161,13 @@ class Handler(BaseHTTPRequestHandler):
             upstream.close()
 
     def _send_body(self, upstream: http.client.HTTPConnection, what: str) -> bool:
-        left = int(what[4:]) if what.startswith("cut=") else None
+        kind, _, most = what.partition("=")
+        left = int(most) if kind in {"cut", "short"} else None
         for number, piece in enumerate(self._pieces()):
             if left is not None:
+                piece = piece[:left] if kind == "short" else piece  # noqa: PLW2901 -- that is the fault
                 left -= len(piece)
-                if left <= 0:
+                if left <= 0 and kind == "cut":
                     return False
             if what == "flip" and not number:
                 piece = bytes([piece[0] ^ 1]) + piece[1:]  # noqa: PLW2901 -- that is the fault

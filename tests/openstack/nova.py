@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.openstack.neutron import NETWORK
+
 _VERSION = {
     "id": "v2.1", "status": "CURRENT", "version": "2.90", "min_version": "2.1",
     "links": [{"rel": "self", "href": "/compute/v2.1/"}],
@@ -73,7 +75,9 @@ class Nova:
         return 200, {"server": seen}
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
-        if set(wanted) - {"name", "imageRef", "flavorRef", "metadata", "networks"} or wanted["networks"] != "none":
+        networks = wanted.get("networks")
+        known = networks == "none" or networks == [{"uuid": NETWORK["id"]}]
+        if set(wanted) - {"name", "imageRef", "flavorRef", "metadata", "networks"} or not known:
             return 400, {"badRequest": {"message": f"Invalid input: {sorted(wanted)}"}}
         made = {
             "id": str(uuid.uuid4()),
@@ -81,5 +85,6 @@ class Nova:
             **{name: wanted[name] for name in ("name", "metadata")},
         }
         made["image"], made["flavor"] = {"id": wanted["imageRef"]}, {"id": wanted["flavorRef"]}
+        made["asked_networks"] = networks
         self.servers[str(made["id"])] = made
         return 202, {"server": {"id": made["id"]}}

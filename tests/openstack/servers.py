@@ -111,7 +111,7 @@ def _people(ports: Ports) -> None:
             )
             keystone.assign_project_role_to_user(project=project, user=user, role=roles[role])
         keystone.create_region(id=REGIONS[1])
-        for kind in ("image", "object-store", "compute"):
+        for kind in ("image", "object-store", "compute", "network"):
             service = keystone.create_service(name=kind, type=kind)
             for region, interface in product(REGIONS, ("public", "internal")):
                 keystone.create_endpoint(
@@ -125,6 +125,7 @@ def _name_endpoints(root: Path, ports: Ports, *, gated: bool) -> None:
         "image": f"{gate}/image" if gated else f"http://{HOST}:{ports.glance}",
         "object-store": f"{gate if gated else f'http://{HOST}:{ports.swift}'}/v1/AUTH_$(project_id)s",
         "compute": f"{gate}/compute/v2.1",
+        "network": f"{gate}/network",
         "identity": f"http://{HOST}:{ports.keystone}/v3",
     }
     with closing(sqlite3.connect(root / "keystone/keystone.db")) as database, database:

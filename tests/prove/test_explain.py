@@ -1,15 +1,12 @@
 """Why it does not boot: words of xl and pygrub, what inspect finds in real images, nothing a terminal obeys."""
 
-import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from imagekit.kernel import Way
 from imagekit.prove.boot import Boot, Verdict
-from imagekit.prove.explain import against_amazon, explain, plain
+from imagekit.prove.explain import against_amazon, explain
 from tests.conftest import Make
 
 
@@ -87,18 +84,3 @@ def test_amazons_rules(make: Make, kernels: Path) -> None:
     assert against_amazon(make(kernels / "hello.xen", target="ebs")[0].path) == ()
     with_files = make(kernels / "hello.xen", target="xen", settings={"filesystem.type": "fat16"})[0].path
     assert against_amazon(with_files)
-
-
-def test_a_terminal_would_show_the_same() -> None:
-    assert plain("\x1b[30m\x1b[47mWelcome\x1b[H\x1b[J\x1b[1;1H\n\r\x1b(B\x1b[?25l\x1b=x\ty\x07") == "Welcome\nx\ty"
-
-
-@given(st.text(st.characters(codec="utf-8", categories=("Cc", "Lu")) | st.sampled_from("\x1b[];m?(\x9b")))
-def test_nothing_is_left_that_a_terminal_obeys(text: str) -> None:
-    assert {char for char in plain(text) if unicodedata.category(char) == "Cc"} <= {"\t", "\n"}
-
-
-@given(st.binary(max_size=300))
-def test_a_hostile_console_comes_out_tame(console: bytes) -> None:
-    told = plain(console.decode(errors="backslashreplace"))
-    assert not set(told) & {"\x1b", "\x9b", "\r", "\x08"}

@@ -81,11 +81,12 @@ def refused(tmp_path: Path) -> Refused:
         ("targets = []", "app.toml:1: targets: tuple should have at least 1 item"),
         ("targets = 'xen'", "app.toml:1: targets: a list is expected: [\"xen\"] (is 'xen')"),
         ("targets = [1]", "app.toml:1: targets.0: input should be a valid string"),
-        ("filesystem.type = 'xfs'", "app.toml:1: filesystem.type: input should be 'ext2'"),
+        ("filesystem.type = 'zfs'", "app.toml:1: filesystem.type: input should be 'ext2'"),
         ("filesystem.block_size = 512", "app.toml:1: filesystem.block_size: input should be 0, 1024"),
         ("filesystem.label = 'a b'", "app.toml:1: filesystem.label: string should match pattern"),
         ("filesystem.label = 'aaaaaaaaaaaaaaaaa'", "app.toml:1: filesystem.label: string should have at most 16"),
         ("root.from = ''", "app.toml:1: root.from: no path"),
+        ("root.from = {}", "app.toml:1: root.from: input is not a valid path (is {})"),
         ("root.from = 5", "app.toml:1: root.from: input is not a valid path (is 5)"),
         (
             "[root.diskimage-bilder]",

@@ -7,7 +7,7 @@ from imagekit.verify import verify
 from imagekit.verify.linux import check_by_linux
 from imagekit.verify.pygrub import take
 from imagekit.verify.scratch import scratch
-from imagekit.verify.table import Spot
+from imagekit.verify.table import Spot, Spots
 from tests.verify.lie import Built
 
 pytestmark = pytest.mark.guestfs
@@ -26,7 +26,7 @@ def test_linux_finds_another_kernel(artifact: Built) -> None:
         taken = take(room)
         spot = Spot("plain", 0, image.main.stat().st_size, 0)
         with pytest.raises(VerificationError, match=r"Linux reads another kernel at /boot/menu\.lst"):
-            check_by_linux(room, spot, "/boot/menu.lst", taken)
+            check_by_linux(room, Spots(spot, spot), "/boot/menu.lst", taken, None)
 
 
 def test_linux_finds_no_file_system(artifact: Built) -> None:
@@ -35,4 +35,4 @@ def test_linux_finds_no_file_system(artifact: Built) -> None:
         taken = take(room)
         spot = Spot("mbr", 0, image.main.stat().st_size, 1)
         with pytest.raises(VerificationError, match="Linux cannot read the file system"):
-            check_by_linux(room, spot, "/boot/hello.xen", taken)
+            check_by_linux(room, Spots(spot, spot), "/boot/hello.xen", taken, None)

@@ -4,7 +4,7 @@ image → tar → SHA-1 → gzip → AES        and        AES → gzip → SHA-
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -13,9 +13,7 @@ from imagekit.errors import VerificationError
 from imagekit.formats.ami import gzip, keys, tar
 from imagekit.formats.ami.manifest import Machine, Manifest, Part, Read, signed_text, to_xml
 from imagekit.formats.stream import PIECE, Stream, ahead
-
-ReadAt = Callable[[int, int], bytes]
-"""(offset, length) → so many bytes of the image."""
+from imagekit.sparse import ReadAt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@
 `footer` and `header` know one structure each, `write` and `read` the way through them, `file` the files.
 """
 
-from imagekit.formats.vhd.file import read_file, take_out, write_file
+from imagekit.formats.vhd.file import map_chain, read_chain, read_file, take_out, write_file
 from imagekit.formats.vhd.footer import LARGEST, Footer, Kind, geometry
 from imagekit.formats.vhd.header import BLOCK, Header
 from imagekit.formats.vhd.read import Extent, Vhd, read_vhd
@@ -26,6 +26,8 @@ __all__ = [
     "disk_size",
     "geometry",
     "layout",
+    "map_chain",
+    "read_chain",
     "read_file",
     "read_vhd",
     "take_out",

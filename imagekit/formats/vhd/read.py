@@ -7,16 +7,14 @@ which a file has to bring along.
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from imagekit.errors import VerificationError
-from imagekit.formats.vhd.footer import ABSENT, SECTOR, Footer, Kind, read_footer
+from imagekit.formats.vhd.footer import ABSENT, LARGEST, SECTOR, Footer, Kind, read_footer
 from imagekit.formats.vhd.header import LENGTH, Header, Locator, read_header
-
-ReadAt = Callable[[int, int], bytes]
-"""(offset, length) → so many bytes of the file, fewer past its end."""
+from imagekit.sparse import ReadAt
 
 _NONE = 0xFFFFFFFF
 _MOST = 1 << 21  # blocks: twice what 2040 GiB have, so a table in memory stays small
@@ -51,20 +49,26 @@ class Vhd:
         """How many blocks are in the file."""
         return len(self.table) - self.table.count(_NONE)
 
-    def extents(self) -> Iterator[Extent]:
-        """Yield what this file has of the disk, rising; the rest is zeros, or the parent's."""
+    def extents(self, start: int = 0, stop: int = LARGEST) -> Iterator[Extent]:
+        """Yield what this file has of the disk between two offsets, rising; the rest is zeros, or the parent's."""
+        stop = min(stop, self.size)
         if self.header is None:
-            yield Extent(0, self.size, 0)
+            if start < stop:
+                yield Extent(start, stop - start, start)
             return
         block = self.header.block
-        bitmap = _bitmap(block)
-        for index, sector in enumerate(self.table):
-            if sector == _NONE:
-                continue
-            place, offset = sector * SECTOR, index * block
-            length = min(block, self.size - offset)
-            for start, end in _set_runs(self._read_at(place, bitmap), length // SECTOR):
-                yield Extent(offset + start, end - start, place + bitmap + start)
+        for index in range(start // block, -(-stop // block)):
+            if self.table[index] != _NONE:
+                for one in self._of_block(index, block):
+                    first, end = max(start, one.offset), min(stop, one.offset + one.length)
+                    if first < end:
+                        yield Extent(first, end - first, one.place + first - one.offset)
+
+    def _of_block(self, index: int, block: int) -> Iterator[Extent]:
+        bitmap, place, offset = _bitmap(block), self.table[index] * SECTOR, index * block
+        length = min(block, self.size - offset)
+        for start, end in _set_runs(self._read_at(place, bitmap), length // SECTOR):
+            yield Extent(offset + start, end - start, place + bitmap + start)
 
     def parent_names(self) -> Iterator[tuple[bytes, str]]:
         """Yield (platform, name) of the parent, as each locator has it; what cannot be read is left out."""

@@ -6,7 +6,7 @@ Each block's data begins on 4 KiB, and the batmap is there, as blktap (`vhd-util
 """
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID, uuid5
@@ -15,10 +15,7 @@ from imagekit.errors import UsageError
 from imagekit.formats.vhd.footer import EPOCH, LARGEST, SECTOR, Footer, Kind, geometry
 from imagekit.formats.vhd.header import BLOCK, LENGTH, Header, Locator
 from imagekit.sparse import BLOCK as HASHED
-from imagekit.sparse import BlockMap
-
-ReadAt = Callable[[int, int], bytes]
-"""(offset, length) → so many bytes of the image, fewer past its end."""
+from imagekit.sparse import BlockMap, ReadAt
 
 STRIDE = 4104 * SECTOR
 """Bytes from one block's bitmap to the next's: bitmap, data, and 7 sectors so that data begin on 4 KiB."""

@@ -6,7 +6,7 @@ ocaml/xapi/stream_vdi.ml).
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from imagekit.errors import TryAgainError
@@ -14,13 +14,10 @@ from imagekit.formats.xapi import DIGEST, Appliance
 from imagekit.formats.xva import tar
 from imagekit.formats.xva.packing import Packing, pack
 from imagekit.formats.xva.records import ova_xml
-from imagekit.sparse import BLOCK, BlockMap
+from imagekit.sparse import BLOCK, BlockMap, ReadAt
 
 CHUNK = 1 << 20
 """Bytes of a chunk."""
-
-ReadAt = Callable[[int, int], bytes]
-"""(offset, length) → so many bytes of the image."""
 
 _SUM = ".checksum"
 _SHA1 = 40  # hexadecimal digits

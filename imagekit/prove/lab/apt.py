@@ -38,9 +38,15 @@ _KERNEL = re.compile(r"^\s+Depends: (linux-image-\S+-amd64)$", re.MULTILINE)
 
 
 class Apt:
-    """apt in a folder of its own; `etc` is /etc/apt unless given."""
+    """apt in a folder of its own; `etc` is /etc/apt unless given.
 
-    def __init__(self, folder: Path, etc: Path | None = None) -> None:
+    `packages` are asked for by name, those of the lab unless given; `kernel` is the one that stands for another.
+    """
+
+    def __init__(
+        self, folder: Path, etc: Path | None = None, *, packages: tuple[str, ...] = PACKAGES, kernel: str = KERNEL
+    ) -> None:
+        self._packages, self._meta = packages, kernel
         self._folder = folder.absolute()
         self._configuration = self._folder / "apt.conf"
         for part in ("state/lists/partial", "cache/archives/partial", "debs"):
@@ -53,7 +59,7 @@ class Apt:
     def wanted(self) -> tuple[Deb, ...]:
         """Ask the sources what they have now."""
         update = self._apt("apt-get", "update", "-q", ok=(0, 100))
-        names = [self._kernel(update), *(name for name in PACKAGES if name != KERNEL)]
+        names = [self._kernel(update), *(name for name in self._packages if name != self._meta)]
         listed = self._apt("apt-get", "download", "-q", "--print-uris", *names, ok=(0, 100))
         debs = tuple(_deb(file, digest) for file, digest in _URI.findall(listed.text()))
         if listed.status or {deb.name for deb in debs} != set(names):
@@ -70,11 +76,11 @@ class Apt:
         return [where / deb.file for deb in debs]
 
     def _kernel(self, update: Completed) -> str:
-        said = self._apt("apt-cache", "depends", "--important", KERNEL, ok=(0, 100))
+        said = self._apt("apt-cache", "depends", "--important", self._meta, ok=(0, 100))
         found = _KERNEL.search(said.text())
         if found is None:
-            asked = self._apt("apt-get", "download", "-q", "--print-uris", *PACKAGES, ok=(0, 100))
-            raise self._missing({KERNEL}, asked, update)
+            asked = self._apt("apt-get", "download", "-q", "--print-uris", *self._packages, ok=(0, 100))
+            raise self._missing({self._meta}, asked, update)
         return found[1]
 
     def _missing(self, names: set[str], said: Completed, update: Completed) -> ToolError:

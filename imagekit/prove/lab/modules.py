@@ -30,17 +30,23 @@ class Modules:
             tree.file(f"modules/{file.name}", file.read_bytes())
         tree.file(listing, "".join(f"/modules/{file.name}\n" for file in order).encode())
 
+    def file(self, name: str) -> Path:
+        """Return where a module lies; ToolError when there is none of that name."""
+        name = _plain(name)
+        if name not in self._files:
+            raise ToolError(f"Debian's kernel has no module {name}")
+        return self._files[name]
+
     def _with_needed(self, name: str) -> Iterator[Path]:
         name = _plain(name)
         if name in self._built_in:
             return
-        if name not in self._files:
-            raise ToolError(f"Debian's kernel has no module {name}")
-        found = _DEPENDS.search(self._files[name].read_bytes())
+        file = self.file(name)
+        found = _DEPENDS.search(file.read_bytes())
         for other in found[1].decode().split(",") if found else ():
             if other:
                 yield from self._with_needed(other)
-        yield self._files[name]
+        yield file
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """One project in one region of a cloud, by openstacksdk: clouds.yaml, OS_* and application credentials work.
 
 What goes wrong is told in three kinds: UsageError for an account that is not set up, RefusedError for an answer
-that says no, LostError for no answer and for 5xx, after which the same call may work.
+that says no, LostError for no answer, for 5xx, 408 and 429, after which the same call may work.
 """
 
 import re
@@ -18,14 +18,16 @@ from openstack.connection import Connection
 from requests import RequestException, Response
 
 from imagekit.errors import PublishError, UsageError
-from imagekit.publish.course import Course
 from imagekit.version import __version__
 
 Answer = TypeVar("Answer")
+Wait = Callable[[float], bool]
+"""Lets some seconds pass: `Course.wait`, or `course.wait` where nothing is published."""
 ANSWER = 60.0
 """Seconds that a server may take for an answer to what is no upload."""
 _ATTEMPTS = 3
 _SERVER = 500
+_LATER = {408, 429}  # it has waited for too long, or was asked too often
 _GONE = 404
 _MOST_WORDS = 300
 
@@ -89,6 +91,12 @@ def cloud(name: str | None, region: str | None) -> Iterator[Cloud]:
             cloud=name, region_name=region, app_name="imagekit", app_version=__version__, api_timeout=ANSWER
         )
     except (sdk.ConfigException, identity.MissingRequiredOptions, identity.NoMatchingPlugin) as error:
+        if region is not None and "not a valid region" in str(error):
+            raise UsageError(
+                f"the cloud has no region {region}",
+                details=str(error)[:_MOST_WORDS],
+                hint="a cloud's regions are listed in clouds.yaml; the OS_* variables name one",
+            ) from None
         raise UsageError(
             "no account of an OpenStack cloud is named",
             details=str(error)[:_MOST_WORDS],
@@ -117,16 +125,16 @@ def told(what: str) -> Iterator[None]:
         raise LostError(f"{what}: the connection failed", details=words_of(str(error))) from None
 
 
-def persistent(call: Callable[[], Answer], course: Course) -> Answer:
+def persistent(call: Callable[[], Answer], wait: Wait) -> Answer:
     """Return the answer to a call that may be repeated; LostError when there was none several times."""
     for left in reversed(range(_ATTEMPTS)):
-        course.go_on()
+        wait(0.0)  # where a signal is noticed
         try:
             return call()
         except LostError:
             if not left:
                 raise
-            course.wait(_ATTEMPTS - left)
+            wait(_ATTEMPTS - left)
     raise AssertionError  # the last attempt returns or raises
 
 
@@ -145,7 +153,7 @@ def words_of(text: str) -> str:
 
 def _said(what: str, status: int, text: str) -> PublishError:
     words = words_of(text)
-    if status >= _SERVER or not status:
+    if status >= _SERVER or status in _LATER or not status:
         return LostError(f"{what}: the server is in trouble ({status})", details=words)
     reason, hint = _REASONS.get(status, ("refused", ""))
     if "quota" in words.lower():
@@ -159,5 +167,5 @@ _REASONS = {
     404: ("not there", ""),
     409: ("in the way of something else", ""),
     413: ("too large, or the project's quota is reached", ""),
-    415: ("the cloud does not take this kind of image", 'openstack.format is "vhd", "ovf" or "raw"'),
+    415: ("the cloud does not take this kind of image", 'openstack.format is "ovf", "vhd" or "raw"'),
 }

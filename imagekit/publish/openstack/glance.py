@@ -5,7 +5,7 @@ A broken upload may leave it `active` with what had come, so size and hash decid
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from openstack.image.v2.image import Image
 from imagekit.errors import PublishError
 from imagekit.publish.course import Course
 from imagekit.publish.openstack.body import Body
-from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, answered, persistent, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, Wait, answered, persistent, told
 
 PUBLICATION, RUN, COMPLETE = "imagekit_publication", "imagekit_run", "imagekit_complete"
 """Properties: the receipt's id; the run that made it; the image's own id, once it is whole."""
@@ -42,7 +42,7 @@ class Images:
             with told("the list of images"):
                 return list(self.cloud.image.images(owner=self.cloud.project))
 
-        everything = persistent(listed, self.course)
+        everything = persistent(listed, self.course.wait)
         return [one for one in everything if (one.properties or {}).get(PUBLICATION) == self.publication]
 
     def get(self, image: str) -> Any:  # noqa: ANN401 -- the SDK's
@@ -52,7 +52,7 @@ class Images:
             with told("the image"):
                 return self.cloud.image.get_image(image)
 
-        return persistent(seen, self.course)
+        return persistent(seen, self.course.wait)
 
     def create(self, attributes: Mapping[str, object]) -> str:
         """Make an image without data, and return its id."""
@@ -72,7 +72,7 @@ class Images:
                 )
             answered(answer, what)
 
-        persistent(patched, self.course)
+        persistent(patched, self.course.wait)
 
     def send(self, image: str, body: Body, *, staged: bool) -> None:
         """Fill an image; RefusedError when Glance does not take it, LostError when the connection broke."""
@@ -128,7 +128,7 @@ class Images:
 
     def remove(self, image: str) -> None:
         """Remove an image."""
-        remove(self.cloud, image)
+        remove(self.cloud, image, self.course.wait)
 
     def _has_failed(self, image: str) -> bool:
         return any(one.status == "failure" for one in self._tasks(image))
@@ -145,16 +145,23 @@ class Images:
             return []
 
 
-def body_of(path: Path, go_on: Callable[[], None]) -> Body:
+def body_of(path: Path, course: Course) -> Body:
     """Return a file as what Glance is sent."""
-    return Body(path, 0, path.stat().st_size, _USUAL, go_on)
+    return Body(path, 0, path.stat().st_size, _USUAL, course.go_on, course.tell)
 
 
-def remove(cloud: Cloud, image: str) -> None:
-    """Remove an image; one that is gone already counts as removed."""
-    try:
+def remove(cloud: Cloud, image: str, wait: Wait) -> None:
+    """Remove an image; one that is gone already counts as removed.
+
+    Glance answers 500 while it still gives up an upload that broke.
+    """
+
+    def removed() -> None:
         with told(f"removing the image {image}"):
             cloud.image.delete_image(image, ignore_missing=True)
+
+    try:
+        persistent(removed, wait)
     except RefusedError as error:
         if error.status != _GONE:
             raise

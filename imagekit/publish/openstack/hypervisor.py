@@ -5,6 +5,7 @@ Nova tells its administrators; everybody is told by the properties of the images
 rackerlabs/genestack.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
@@ -17,7 +18,9 @@ _SEVERAL = 200
 _XEN_TYPES = {"xen", "xenserver", "xapi"}
 _KVM_TYPES = {"qemu", "kvm"}
 _KVM_MARKS = ("hw_qemu_guest_agent", "hw_machine_type", "hw_firmware_type")
-_FLEX = ".rackspacecloud.com"
+_RACKSPACE = ".rackspacecloud.com"
+_FLEX_KEYSTONE = "keystone.api."
+_FLEX_REGION = re.compile(r"[A-Z]{3}[0-9]+")  # SJC3, DFW3; the Xen cloud's had no number
 
 
 def check(cloud: Cloud, tell: Callable[[str], None]) -> None:
@@ -35,10 +38,12 @@ def check(cloud: Cloud, tell: Callable[[str], None]) -> None:
 
 
 def _flex(cloud: Cloud) -> str | None:
-    """Tell Rackspace Flex by its identity service: each of its regions has a Keystone of its own."""
+    """Tell Rackspace Flex by its identity service, each region's own Keystone, or by the region's name."""
     host = urlsplit(cloud.auth_url).hostname or ""
-    if host.startswith("keystone.api.") and host.endswith(_FLEX):
-        return f"{host} is Rackspace Flex, whose guests run under KVM"
+    if not host.endswith(_RACKSPACE):
+        return None
+    if host.startswith(_FLEX_KEYSTONE) or _FLEX_REGION.fullmatch(cloud.region):
+        return f"{host}, {cloud.region}, is Rackspace Flex, whose guests run under KVM"
     return None
 
 

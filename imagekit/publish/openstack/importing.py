@@ -14,7 +14,7 @@ from imagekit.errors import PublishError
 from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack import glance
-from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, persistent, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, Wait, persistent, told
 
 _GONE = 404
 _PAUSE = 5.0
@@ -92,7 +92,7 @@ class Importer:
             with told("the import tasks"):
                 return list(self.cloud.image.tasks(type="import"))
 
-        return persistent(listed, self.course)
+        return persistent(listed, self.course.wait)
 
     def _begun(self, source: str, name: str, put: Callable[[], None]) -> str:
         put()
@@ -118,8 +118,7 @@ class Importer:
             if seen.status == "failure":
                 message = str(seen.message or "")
                 self.entry.gone("task", task)
-                number = re.search(r"\b[0-9]{3}\b", message)
-                raise FailedError(int(number[0]) if number else 0, message)
+                raise FailedError(_number_in(message), message)
             if time.monotonic() > end:
                 raise LostError(
                     "the import does not end",
@@ -133,21 +132,31 @@ class Importer:
             with told("the import task"):
                 return self.cloud.image.get_task(task)
 
-        return persistent(seen, self.course)
+        return persistent(seen, self.course.wait)
 
 
-def remove(cloud: Cloud, task: str) -> None:
+def _number_in(message: str) -> int:
+    """Return the error's number in a task's message, one that is known before others; 0 when there is none."""
+    numbers = [int(one) for one in re.findall(r"\b[0-9]{3}\b", message)]
+    return next((one for one in numbers if one in _REASONS), numbers[0] if numbers else 0)
+
+
+def remove(cloud: Cloud, task: str, wait: Wait) -> None:
     """Remove the image that a task has made; PublishError while it may still make one."""
-    try:
+
+    def asked() -> Any:  # noqa: ANN401 -- the SDK's
         with told(f"the import task {task}"):
-            seen = cloud.image.get_task(task)
+            return cloud.image.get_task(task)
+
+    try:
+        seen = persistent(asked, wait)
     except RefusedError as error:
         if error.status == _GONE:  # tasks are forgotten after a while, and their images are not
             return
         raise
     image = dict(seen.result or {}).get("image_id")
     if seen.status == "success" and image:
-        glance.remove(cloud, str(image))
+        glance.remove(cloud, str(image), wait)
     elif seen.status not in {"success", "failure"}:
         raise PublishError(
             f"the import task {task} cannot be ended, and may still make an image",

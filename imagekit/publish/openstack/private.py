@@ -48,11 +48,10 @@ class _Upload(Publication):
             return image
         raise AssertionError  # the last attempt returns or raises
 
-    def _has_all(self, _image: Any) -> bool:  # noqa: ANN401 -- the SDK's
+    def _has_all(self, image: Any) -> bool:  # noqa: ANN401 -- the SDK's
+        images = self._images(Entry(self._receipt(), self._ledger))
         try:
-            self._images(Entry(self._receipt(), self._ledger)).check(
-                str(_image.id), body_of(self._order.path, self._course.go_on)
-            )
+            images.check(str(image.id), body_of(self._order.path, self._course))
         except PublishError:
             return False
         return True
@@ -81,7 +80,7 @@ class _Upload(Publication):
         return image
 
     def _fill(self, entry: Entry, image: str) -> None:
-        images, body = self._images(entry), body_of(self._order.path, self._course.go_on)
+        images, body = self._images(entry), body_of(self._order.path, self._course)
         method = self._settings.method
         if method == "web-download":
             images.bring(image, method, self._through_swift(entry))
@@ -90,15 +89,17 @@ class _Upload(Publication):
             if method == "staged":
                 images.bring(image, "glance-direct")
         images.check(image, body)
-        self._course.tell(f"{body.length / (1 << 20):.1f} MiB sent: image {image}")
+        self._course.tell(f"{body.length} bytes sent: image {image}")
 
     def _through_swift(self, entry: Entry) -> str:
         """Return a URL, good for a while, of the file in Swift."""
         name, container = self._object_name(entry), self._settings.container
         self._shelf(entry).put(self._order.path, name)
-        objects, key = self._cloud.objects, secrets.token_hex(32)
+        objects = self._cloud.objects
         with told("a URL for Glance"):
-            objects.set_container_temp_url_key(container, key)
+            if not objects.get_temp_url_key(container):  # another one would end the URLs of other runs
+                objects.set_container_temp_url_key(container, secrets.token_hex(32))
+            key = objects.get_temp_url_key(container)  # of two runs that set one, the later's
             root = str(objects.get_endpoint()).rstrip("/")
             path = f"/v1/{root.rpartition('/v1/')[2]}/{quote(container, safe='')}/{quote(name)}"
             signed = objects.generate_temp_url(path, self._settings.patience, "GET", temp_url_key=key)

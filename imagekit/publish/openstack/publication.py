@@ -97,7 +97,7 @@ class Publication(ABC):
         """Make the image, and return its id; it has this publication's marks, and is seen to be whole."""
 
     @abstractmethod
-    def _has_all(self, _image: Any) -> bool:  # noqa: ANN401 -- the SDK's
+    def _has_all(self, image: Any) -> bool:  # noqa: ANN401 -- the SDK's
         """Tell whether an active image that no run has seen to its end is whole."""
 
     def _tidy(self, entry: Entry) -> None:

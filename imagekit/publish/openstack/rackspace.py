@@ -53,7 +53,7 @@ class _Import(Publication):
         self._course.tell(f"image {image}")
         return image
 
-    def _has_all(self, _image: Any) -> bool:  # noqa: ANN401 -- the SDK's
+    def _has_all(self, image: Any) -> bool:  # noqa: ANN401, ARG002 -- the SDK's
         return True  # it is active: the import has made it, and knows alone of what bytes
 
     def _properties(self) -> dict[str, object]:

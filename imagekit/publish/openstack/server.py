@@ -1,7 +1,6 @@
 """A server from an image: booted, and seen to live."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,10 @@ from openstack import utils
 from imagekit.errors import PublishError, UsageError
 from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
-from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, RefusedError, Wait, persistent, told
 from imagekit.publish.openstack.glance import PUBLICATION
 from imagekit.recipe import PublishOpenstack, PublishRackspace
+from imagekit.terminal import last_lines
 
 _PAUSE = 2.0
 _GONE = 404
@@ -56,9 +56,13 @@ class Servers:
 
     def marked(self) -> list[Any]:
         """Return the servers that carry this publication's mark."""
-        with told("the servers"):
-            listed = list(self.cloud.compute.servers())
-        return [one for one in listed if (one.metadata or {}).get(PUBLICATION) == self.entry.receipt.id]
+
+        def listed() -> list[Any]:
+            with told("the servers"):
+                return list(self.cloud.compute.servers())
+
+        everything = persistent(listed, self.course.wait)
+        return [one for one in everything if (one.metadata or {}).get(PUBLICATION) == self.entry.receipt.id]
 
     def _create(self, name: str, image: str) -> str:
         networks = self._networks()
@@ -79,8 +83,7 @@ class Servers:
         """Wait until it runs, and then see that it lives."""
         end, watched = time.monotonic() + self.settings.patience, 0.0
         while watched < self.settings.watch:
-            with told("the server"):
-                seen = self.cloud.compute.get_server(server)
+            seen = self._seen(server)
             if seen.status == "ACTIVE":
                 watched += _PAUSE
             elif seen.status != "BUILD" or watched:
@@ -93,13 +96,21 @@ class Servers:
             self.course.wait(min(_PAUSE, float(self.settings.watch)))
         self.course.tell(f"it runs, for {self.settings.watch} s now")
 
+    def _seen(self, server: str) -> Any:  # noqa: ANN401 -- the SDK's
+        def seen() -> Any:  # noqa: ANN401
+            with told("the server"):
+                return self.cloud.compute.get_server(server)
+
+        return persistent(seen, self.course.wait)
+
     def _console(self, server: str) -> str:
         try:
             with told("the console"):
                 said = self.cloud.compute.get_server_console_output(server, length=_LAST_LINES)
         except PublishError:
             return "and its console is not told"
-        return str(said.get("output", "") if isinstance(said, dict) else said)
+        text = str(said.get("output", "") if isinstance(said, dict) else said)
+        return last_lines(text.encode(errors="backslashreplace"))
 
     def _flavor(self) -> str:
         with told("the flavors"):
@@ -120,7 +131,7 @@ class Servers:
         return [{"uuid": str(found.id)}]
 
 
-def remove(cloud: Cloud, server: str, wait: Callable[[float], bool]) -> None:
+def remove(cloud: Cloud, server: str, wait: Wait) -> None:
     """Remove a server, and wait until it is gone; one that is gone already counts as removed."""
     for _ in range(60):
         try:
@@ -131,5 +142,7 @@ def remove(cloud: Cloud, server: str, wait: Callable[[float], bool]) -> None:
             if error.status == _GONE:
                 return
             raise
+        except LostError:  # it is asked again
+            pass
         wait(_PAUSE)
     raise PublishError(f"the server {server} does not go")

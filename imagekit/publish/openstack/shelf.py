@@ -5,18 +5,22 @@ MD5, and a static large object's manifest names those of all segments, which Swi
 """
 
 import json
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from imagekit.publish.course import Course
 from imagekit.publish.entry import Entry
 from imagekit.publish.openstack.body import Body
-from imagekit.publish.openstack.cloud import Cloud, LostError, answered, told
+from imagekit.publish.openstack.cloud import Cloud, LostError, Wait, answered, persistent, told
 
 _ATTEMPTS = 4
+_TELL_EVERY = 10.0  # seconds
+_MIB = 1 << 20
 _GONE = 404
 _NOT_EMPTY = 409
 _CREATED = 201
@@ -43,25 +47,37 @@ class Shelf:
             self._enter(name)
             self._put_part(path, name, 0, length, there)
             return
-        starts = range(0, length, self.segment)
-        parts = [(f"{name}/{number:08d}", at, min(self.segment, length - at)) for number, at in enumerate(starts)]
+        slo = self._slo()
+        segment = self._segment(length, slo)
+        starts = range(0, length, segment)
+        parts = [(f"{name}/{number:08d}", at, min(segment, length - at)) for number, at in enumerate(starts)]
         for part, _, _ in parts:
             self._enter(part)
         with ThreadPoolExecutor(self.workers) as pool:
             tasks = [pool.submit(self._put_part, path, *part, there) for part in parts]
             try:
-                sums = [task.result() for task in tasks]
+                sums = list(self._told(tasks))
             except BaseException:
                 for task in tasks:
                     task.cancel()
                 raise
-        self._bind(name, [(part[0], part[2], checksum) for part, checksum in zip(parts, sums, strict=True)])
+        listed = [(part[0], part[2], checksum) for part, checksum in zip(parts, sums, strict=True)]
+        self._bind(name, listed, static=slo is not None)
+
+    def _told(self, tasks: Sequence[Future[str]]) -> Iterator[str]:
+        """Yield what tasks return, and tell now and then how many have."""
+        told = time.monotonic()
+        for number, task in enumerate(tasks, 1):
+            yield task.result()
+            if time.monotonic() - told > _TELL_EVERY:
+                told = time.monotonic()
+                self.course.tell(f"{number} of {len(tasks)} segments are there")
 
     def remove(self) -> None:
         """Remove what the entry says that we put there, and the container if it is ours and empty."""
         for one in self.entry.receipt.left:
             if one.kind in {"object", "container"}:
-                remove(self.cloud, one.kind, one.id)
+                remove(self.cloud, one.kind, one.id, self.course.wait)
                 self.entry.gone(one.kind, one.id)
 
     def _open(self) -> None:
@@ -73,11 +89,15 @@ class Shelf:
 
     def _there(self, name: str) -> Mapping[str, tuple[int, str]]:
         """Return bytes and MD5 of the objects that an earlier run has left."""
-        query = {"prefix": name, "format": "json"}
-        with told("the container's list"):
-            answer = self.cloud.objects.get(quote(self.container, safe=""), params=query)
-            listed = answered(answer, "the container's list").json()
-        return {str(one["name"]): (int(one["bytes"]), str(one["hash"])) for one in listed if "name" in one}
+        query, what = {"prefix": name, "format": "json"}, "the container's list"
+
+        def listed() -> list[dict[str, Any]]:
+            with told(what):
+                answer = self.cloud.objects.get(quote(self.container, safe=""), params=query)
+                return list(answered(answer, what).json())
+
+        there = persistent(listed, self.course.wait)
+        return {str(one["name"]): (int(one["bytes"]), str(one["hash"])) for one in there if "name" in one}
 
     def _put_part(self, path: Path, name: str, at: int, length: int, there: Mapping[str, tuple[int, str]]) -> str:
         """Send a part, unless it is there; return its MD5."""
@@ -112,13 +132,27 @@ class Shelf:
             raise LostError(f"{what}: Swift has other bytes", details=f"MD5 {seen}, not {body.summed('md5')}")
         return seen
 
-    def _bind(self, name: str, parts: list[tuple[str, int, str]]) -> None:
+    def _slo(self) -> Mapping[str, object] | None:
+        """Return what Swift says of static large objects, None where it has none."""
+
+        def asked() -> Any:  # noqa: ANN401 -- the SDK's
+            with told("what Swift can do"):
+                return self.cloud.objects.get_info().slo
+
+        slo = persistent(asked, self.course.wait)
+        return None if slo is None else dict(slo)
+
+    def _segment(self, length: int, slo: Mapping[str, object] | None) -> int:
+        """Return the bytes of a segment: as the settings have it, or more where a manifest would be too long."""
+        most = (slo or {}).get("max_manifest_segments")
+        least = -(-length // most) if isinstance(most, int) and most > 0 else 0
+        return max(self.segment, -(-least // _MIB) * _MIB)
+
+    def _bind(self, name: str, parts: list[tuple[str, int, str]], *, static: bool) -> None:
         """Write the manifest that makes one object of the parts."""
         self.course.go_on()
         self._enter(name)
-        with told("what Swift can do"):
-            info = self.cloud.objects.get_info()
-        if info.slo is not None:
+        if static:
             listed = [
                 {"path": f"/{self.container}/{one}", "size_bytes": length, "etag": checksum}
                 for one, length, checksum in parts
@@ -129,11 +163,15 @@ class Shelf:
 
     def _manifest(self, name: str, data: bytes, headers: Mapping[str, str], query: Mapping[str, str]) -> None:
         what = f"the manifest of {name}"
-        with told(what):
-            answer = self.cloud.objects.put(
-                self._at(name), data=data, headers=dict(headers), params=dict(query), timeout=self.patience
-            )
-        answered(answer, what)
+
+        def sent() -> None:
+            with told(what):
+                answer = self.cloud.objects.put(
+                    self._at(name), data=data, headers=dict(headers), params=dict(query), timeout=self.patience
+                )
+            answered(answer, what)
+
+        persistent(sent, self.course.wait)
 
     def _enter(self, name: str) -> None:
         self.entry.made("object", f"{self.container}/{name}")
@@ -142,12 +180,16 @@ class Shelf:
         return f"{quote(self.container, safe='')}/{quote(name)}"
 
 
-def remove(cloud: Cloud, kind: str, name: str) -> None:
+def remove(cloud: Cloud, kind: str, name: str, wait: Wait) -> None:
     """Remove an object (CONTAINER/NAME; a manifest's segments are objects of their own) or an empty container."""
     container, _, rest = name.partition("/")
-    path = quote(container, safe="") + (f"/{quote(rest)}" if rest else "")
-    with told(f"removing {kind} {name}"):
-        answer = cloud.objects.delete(path)
-    in_use = kind == "container" and answer.status_code == _NOT_EMPTY  # others have put something there
-    if answer.status_code != _GONE and not in_use:
-        answered(answer, f"removing {kind} {name}")
+    path, what = quote(container, safe="") + (f"/{quote(rest)}" if rest else ""), f"removing {kind} {name}"
+
+    def removed() -> None:
+        with told(what):
+            answer = cloud.objects.delete(path)
+        in_use = kind == "container" and answer.status_code == _NOT_EMPTY  # others have put something there
+        if answer.status_code != _GONE and not in_use:
+            answered(answer, what)
+
+    persistent(removed, wait)

@@ -1,19 +1,18 @@
 """Taking back what publications to OpenStack made: by receipt, and by the marks that images carry."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from imagekit.errors import PublishError
 from imagekit.publish import Ask
 from imagekit.publish.course import wait
 from imagekit.publish.keeping import Orphan, is_before, take_back
 from imagekit.publish.openstack import glance, importing, server, shelf
-from imagekit.publish.openstack.cloud import Cloud, cloud, told
+from imagekit.publish.openstack.cloud import Cloud, Wait, cloud, persistent, told
 from imagekit.receipt import PUBLISHED, Ledger, Receipt, Resource
 
-Wait = Callable[[float], bool]
 TARGETS = ("openstack", "rackspace")
 
 
@@ -70,22 +69,25 @@ def undo(there: Cloud, receipt: Receipt, ledger: Ledger, wait: Wait) -> list[Res
 def remove(there: Cloud, kind: str, name: str, wait: Wait) -> None:
     """Remove one thing; what is gone already counts as removed."""
     if kind == "image":
-        glance.remove(there, name)
+        glance.remove(there, name, wait)
     elif kind == "server":
         server.remove(there, name, wait)
     elif kind == "task":
-        importing.remove(there, name)
+        importing.remove(there, name, wait)
     elif kind in {"object", "container"}:
-        shelf.remove(there, kind, name)
+        shelf.remove(there, kind, name, wait)
     else:
         raise PublishError(f"OpenStack has no {kind}")
 
 
 def _unfinished(there: Cloud, before: datetime) -> Iterator[Orphan]:
     """Yield the project's images that were begun, by whomever, and never finished."""
-    with told("the list of images"):
-        images = list(there.image.images(owner=there.project))
-    for image in images:
+
+    def listed() -> list[Any]:
+        with told("the list of images"):
+            return list(there.image.images(owner=there.project))
+
+    for image in persistent(listed, wait):
         marked = glance.PUBLICATION in (image.properties or {})
         if marked and not glance.is_whole(image) and is_before(str(image.created_at), before):
             why = f"it was begun and never finished: {image.status}"

@@ -12,13 +12,13 @@ import paramiko
 
 from imagekit.errors import KernelError, PublishError, ToolError
 from imagekit.publish.ssh.connection import Host
+from imagekit.terminal import last_lines
 
 _LINE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s+(\d+)\s+(\S*)")
 _LOG = '"${XEN_LOG_DIR:-/var/log/xen}"'
 _ENDED = re.compile(r"Domain (\d+) has shut down, reason code (\d+)")
 _POWERED_OFF = 0
 _REASONS = {1: "it asked for a reboot", 2: "it was suspended", 3: "it crashed", 4: "its watchdog ended it"}
-_TAIL = 20  # lines of a console that are shown
 _MOST = 1 << 20  # bytes of a console that are kept
 # It would stay behind, and take the console's next words for itself.
 _CONSOLE = """
@@ -110,7 +110,7 @@ class Xl:
             self._host.checked(f"xl unpause {domain.name}", 'xl unpause "$1"', str(domain.domid))
             said = _heard(console, seconds)
         end = self._end_of(domain)
-        return end, "\n".join(said.decode(errors="replace").replace("\r", "").strip().split("\n")[-_TAIL:])
+        return end, last_lines(said)
 
     def _end_of(self, domain: Running) -> End | None:
         alive = self.by_uuid(domain.uuid)

@@ -10,19 +10,23 @@ from imagekit.errors import VerificationError
 from imagekit.formats import vhd
 from imagekit.publish import Order
 from imagekit.publish.xapi.importing import Upload
-from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
-from imagekit.unwrap import unwrapped
+from imagekit.sparse import BLOCK, BlockMap, ReadAt, digest_file
+from imagekit.unwrap import Disk, opened
 
 _PIECE = 2 << 20
 
 
 @dataclass(frozen=True)
 class Goods:
-    """The disk, raw; its blocks; and the VHD that the artifact is, if it is one."""
+    """The disk, and the VHD that the artifact is, if it is one."""
 
-    disk: Path
-    blocks: BlockMap
+    disk: Disk
     packed: Path | None
+
+    @property
+    def blocks(self) -> BlockMap:
+        """The disk's blocks."""
+        return self.disk.blocks
 
     @property
     def size(self) -> int:
@@ -37,17 +41,12 @@ class Goods:
     def upload(self, form: str) -> Upload:
         """Return what is sent, as `raw` or as `vhd`."""
         if form == "raw":
-            return Upload("raw", self.size, lambda: _read(self.disk, self.size))
+            return Upload("raw", self.size, lambda: _padded(self.disk.read_at, self.size))
         if self.packed is not None:
             packed, length = self.packed, self.packed.stat().st_size
-            return Upload("vhd", length, lambda: _read(packed, length))
+            return Upload("vhd", length, lambda: _file(packed, length))
         made = vhd.layout(self.blocks, 0)
-
-        def pieces() -> Iterator[bytes]:
-            with self.disk.open("rb") as file:
-                yield from made.pieces(lambda offset, length: os.pread(file.fileno(), length, offset))
-
-        return Upload("vhd", made.length, pieces)
+        return Upload("vhd", made.length, lambda: made.pieces(self.disk.read_at))
 
 
 @contextmanager
@@ -57,17 +56,20 @@ def goods(order: Order) -> Iterator[Goods]:
     changed = VerificationError(f"{path} is not what its sidecar describes", hint="build it again")
     if sidecar.file is not None and digest_file(path) != sidecar.file.digest:
         raise changed
-    with unwrapped(path, None) as disk:
-        blocks = map_blocks(disk)
-        if blocks.digest != sidecar.digest:
+    with opened(path, None) as disk:
+        if disk.blocks.digest != sidecar.digest:
             raise changed
         is_vhd = sidecar.file is not None and sidecar.file.form == "vhd"
-        yield Goods(disk, blocks, path if is_vhd else None)
+        yield Goods(disk, path if is_vhd else None)
 
 
-def _read(path: Path, length: int) -> Iterator[bytes]:
-    """Yield so many bytes of a file, zeros past its end."""
+def _file(path: Path, length: int) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
-        for at in range(0, length, _PIECE):
-            size = min(_PIECE, length - at)
-            yield os.pread(file.fileno(), size, at).ljust(size, b"\0")
+        yield from _padded(lambda offset, size: os.pread(file.fileno(), size, offset), length)
+
+
+def _padded(read_at: ReadAt, length: int) -> Iterator[bytes]:
+    """Yield so many bytes, zeros past the end of what is read."""
+    for at in range(0, length, _PIECE):
+        size = min(_PIECE, length - at)
+        yield read_at(at, size).ljust(size, b"\0")

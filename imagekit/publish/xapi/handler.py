@@ -1,4 +1,4 @@
-"""xapi's HTTP handlers beside XML-RPC, which disks go through: opened at the host that has the SR.
+"""xapi's HTTP handlers beside XML-RPC, for disks and consoles: opened at the host that has the SR, or the VM.
 
 xapi-project/xen-api, ocaml/xapi/import_raw_vdi.ml and export_raw_vdi.ml: another host of the pool may be named by
 302; 200 comes before the work is done, and only the task tells how it went.
@@ -41,9 +41,10 @@ class Exchange:
         self.connection.close()
 
 
-def opened(session: Session, request: Request, silence: float) -> Exchange:
-    """Return the exchange in which a host has said 200; LostError when none does."""
-    path, address = f"{request.path}?{urlencode(request.given)}", session.address
+def opened(session: Session, request: Request, silence: float, host: Address | None = None) -> Exchange:
+    """Return the exchange in which a host has said 200, by default the master first; LostError when none does."""
+    joint = "&" if "?" in request.path else "?"
+    path, address = f"{request.path}{joint}{urlencode(request.given)}", host or session.address
     for _ in range(_REDIRECTS):
         exchange = _ask(session.connection(address, silence), request, path)
         if exchange.answer.status == 200:  # noqa: PLR2004 -- OK
@@ -89,7 +90,7 @@ def end(session: Session, ref: str) -> None:
 def _elsewhere(answer: HTTPResponse, address: Address) -> tuple[Address, str]:
     found = urlsplit(answer.headers.get("Location", ""))
     if answer.status not in {301, 302, 307} or not found.hostname or found.scheme != "https":
-        raise LostError(f"{address.authority} does not take the disk", details=f"it answered {answer.status}")
+        raise LostError(f"{address.authority} answered {answer.status}, and 200 was expected")
     return Address(found.hostname, found.port or address.port), f"{found.path}?{found.query}"
 
 
@@ -108,7 +109,7 @@ def _ask(connection: Connection, request: Request, path: str) -> Exchange:
             answer.begin()
         except (OSError, HTTPException) as error:
             raise LostError(
-                "the host does not answer the import", details=str(error) or type(error).__name__
+                f"the host does not answer {path.partition('?')[0]}", details=str(error) or type(error).__name__
             ) from error
         broken.pop_all()
         return Exchange(connection, answer)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagekit.errors import KernelError, PublishError, UsageError
-from imagekit.formats.xapi import Appliance, Fields, Interface, vbd_fields, vif_fields, vm_fields
+from imagekit.formats.xapi import Appliance, Fields, Interface, Value, vbd_fields, vif_fields, vm_fields
+from imagekit.publish.xapi import console
 from imagekit.publish.xapi.session import RefusedError, Session
 from imagekit.publish.xapi.storage import PUBLICATION, by_uuid, finish, is_own, record_of, users
 
@@ -87,23 +88,42 @@ def make(session: Session, appliance: Appliance, places: list[str], vdi: str) ->
 
 
 def start(session: Session, ref: str, watch: float, wait: Callable[[float], bool]) -> None:
-    """Start a VM and see for `watch` seconds that it lives; PublishError when it does not."""
+    """Start a VM and see for `watch` seconds that it lives; PublishError, with its console's last lines, if not.
+
+    It is paused until its console is found: what it says before it is listened to is never told.
+    """
+    _unless_done(session, "VM.start", ref, True, False)  # noqa: FBT003 -- paused, and not by force
+    place = console.location(session, ref)
+    _unless_done(session, "VM.unpause", ref)
+    with console.Console(session, place) as listener:
+        _watch(session, ref, watch, wait, listener)
+
+
+def _unless_done(session: Session, method: str, ref: str, *more: Value) -> None:
+    """Change a VM's power state, unless another run of this publication was faster."""
     try:
-        session.call("VM.start", ref, False, False)  # noqa: FBT003 -- neither paused nor by force
+        session.call(method, ref, *more)
     except RefusedError as error:
-        if error.code != "VM_BAD_POWER_STATE":  # another run of this publication was faster
+        if error.code != "VM_BAD_POWER_STATE":
             raise
+
+
+def _watch(
+    session: Session, ref: str, watch: float, wait: Callable[[float], bool], listener: console.Console
+) -> None:
     until = time.monotonic() + watch
-    while time.monotonic() < until:
+    while True:
         state = str(session.call("VM.get_power_state", ref))
         if state != "Running":
+            said = listener.told()
             raise PublishError(
                 f"the VM was started, and is {state.lower()} again",
-                hint="`imagekit prove` shows what it says on its console; on the host: xl dmesg, "
-                "and /var/log/xen/console",
+                details=f"its console said:\n{said}" if said else "of its console nothing was heard",
+                hint="`imagekit prove` shows all that it says; on the host: xl dmesg, and /var/log/xen/console",
             )
-        if not wait(_PAUSE):
+        if time.monotonic() > until:
             return
+        wait(_PAUSE)
 
 
 def stop(session: Session, ref: str) -> None:
@@ -166,9 +186,12 @@ def _network(records: Mapping[str, Any], interface: Interface) -> str:
 
 
 def _some_vm(session: Session) -> Mapping[str, Any]:
-    """Return the record of dom0, which tells what fields a VM has there."""
-    records = session.call("VM.get_all_records")
-    return next((record for record in records.values() if record["is_control_domain"]), {})
+    """Return the record of any VM, dom0's say, which tells what fields a VM has there."""
+    for ref in session.call("VM.get_all"):
+        record = record_of(session, "VM", str(ref))
+        if record is not None:  # it has not gone meanwhile
+            return record
+    raise PublishError("the pool has no VM, not even dom0's")
 
 
 def _without(fields: Fields, names: tuple[str, ...]) -> Fields:

@@ -3,6 +3,7 @@
 # ruff: noqa: ANN401 -- XenAPI has no types
 
 import http.client
+import socket
 import ssl
 import time
 import xmlrpc.client
@@ -186,6 +187,11 @@ def _plainly(method: str, address: Address) -> Iterator[None]:
         raise LostError(f"{address.authority}: TLS failed in {method}", details=str(error)) from error
     except TimeoutError as error:
         raise LostError(f"{address.authority} does not answer {method}") from error
+    except (socket.gaierror, ConnectionRefusedError) as error:
+        hint = "--host names the pool's master, or any of its hosts; :PORT behind it, if it is not 443"
+        raise LostError(
+            f"{address.authority} cannot be reached", details=error.strerror or "", hint=hint
+        ) from None
     except _BROKEN as error:
         details = str(error) or type(error).__name__
         raise LostError(f"{address.authority}: no answer to {method}", details=details[:500]) from None

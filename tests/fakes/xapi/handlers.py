@@ -46,7 +46,7 @@ def authorised(put: Put, realm: str) -> bool:
 
 def redirect(put: Put, sr: str) -> bool:
     """Answer 302 when another host has the SR, or the fault says so."""
-    seen = [one for one in _plugs(put.state, sr) if one >= 0]
+    seen = [one for one in plugs(put.state, sr) if one >= 0]
     if put.fault.kind != "redirect" and (put.host in seen or not seen):
         return False
     host = put.host if put.fault.kind == "redirect" else seen[0]
@@ -62,7 +62,7 @@ def unanswered(put: Put) -> None:
     put.exchange.send(500, b"<html><body><h1>HTTP 500 internal server error</h1></body></html>", close=True)
 
 
-def _plugs(state: State, sr: str) -> list[int]:
+def plugs(state: State, sr: str) -> list[int]:
     """Return the hosts, by number, that have an SR plugged in."""
     plugs = [state.db.record("PBD", one) for one in state.db.get("SR", sr, "PBDs")]
     return [state.hosts.index(one["host"]) for one in plugs if one["currently_attached"]]

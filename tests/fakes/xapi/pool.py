@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from tests.fakes.xapi import calls, imports, rpc, xva
+from tests.fakes.xapi import calls, consoles, imports, rpc, xva
 from tests.fakes.xapi.certificate import identity
 from tests.fakes.xapi.database import Database
 from tests.fakes.xapi.disks import Disks
@@ -32,6 +32,7 @@ _HANDLERS = {
     ("PUT", "/import_raw_vdi"): imports.upload,
     ("PUT", "/import"): xva.upload,
     ("GET", "/export_raw_vdi"): imports.download,
+    ("CONNECT", "/console"): consoles.follow,
 }
 
 

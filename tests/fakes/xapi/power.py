@@ -1,7 +1,10 @@
 """VMs start, and stop: by a call, by themselves, or by dying."""
 
-from tests.fakes.xapi import devices
+import time
+
+from tests.fakes.xapi import consoles, devices
 from tests.fakes.xapi.failure import Failure
+from tests.fakes.xapi.handlers import plugs
 from tests.fakes.xapi.kinds import NULL, Record
 from tests.fakes.xapi.machines import expect
 from tests.fakes.xapi.state import Ask, now
@@ -112,7 +115,7 @@ def _bootloader(ask: Ask, vm: str, row: Record) -> None:
 
 
 def _run(ask: Ask, vm: str, row: Record, power: str) -> None:
-    db, settings = ask.db, ask.state.settings
+    db = ask.db
     for one in row["VIFs"]:
         db.set("VIF", one, currently_attached=True)
     db.set(
@@ -122,11 +125,33 @@ def _run(ask: Ask, vm: str, row: Record, power: str) -> None:
         memory_actual=row["memory_dynamic_max"],
         VCPUs_number=row["VCPUs_at_startup"],
     )
-    db.add("console", VM=vm, protocol="vt100", location=f"https://{settings.hosts[0].address}/console?uuid=")
+    host = _home(ask, row)
+    consoles.add(ask.state, vm, host)
     domain = max((db.get("VM", one, "domid") for one in db.all("VM")), default=0) + _DOMAIN
-    db.set("VM", vm, power_state=power, resident_on=ask.state.hosts[0], domid=domain)
-    if settings.dies_after is not None:
-        ask.state.later(settings.dies_after, lambda: _die(ask, vm, domain))
+    db.set("VM", vm, power_state=power, resident_on=ask.state.hosts[host], domid=domain)
+    if power == "Running":
+        _begin(ask, vm, domain)
+
+
+def _home(ask: Ask, row: Record) -> int:
+    """Return the host, by number, that a VM starts on: the first that has the SRs of its disks."""
+    disks = [ask.db.get("VBD", one, "VDI") for one in row["VBDs"]]
+    places = [plugs(ask.state, ask.db.get("VDI", one, "SR")) for one in disks if one != NULL]
+    return next((one for one in range(len(ask.state.hosts)) if all(one in seen for seen in places)), 0)
+
+
+def _begin(ask: Ask, vm: str, domain: int) -> None:
+    """Let a domain run: from now on its guest speaks, and may die."""
+    ask.state.began[vm] = time.monotonic()
+    if ask.state.settings.dies_after is not None:
+        ask.state.later(ask.state.settings.dies_after, lambda: _die(ask, vm, domain))
+
+
+def unpause(ask: Ask, vm: str) -> None:
+    """VM.unpause."""
+    expect(ask, vm, "Paused")
+    ask.db.set("VM", vm, power_state="Running")
+    _begin(ask, vm, ask.db.get("VM", vm, "domid"))
 
 
 def _die(ask: Ask, vm: str, domain: int) -> None:
@@ -165,6 +190,7 @@ def _again(*states: str) -> object:
 
 SERVED = {
     "VM.start": start,
+    "VM.unpause": unpause,
     "VM.clean_shutdown": _stop("Running"),
     "VM.hard_shutdown": _stop("Paused", "Suspended", "Running"),
     "VM.shutdown": _stop("Paused", "Suspended", "Running"),

@@ -84,6 +84,8 @@ class Settings:
     # Looks at a PV guest's disk: disk, bootloader, its arguments -> what is wrong, or nothing.
     bootloader: Callable[[Path, str, str], str] | None = None
     dies_after: float | None = None  # seconds after its start a guest is halted again
+    # What a guest writes on its console: after so many seconds of running, these bytes.
+    says: tuple[tuple[float, bytes], ...] = ()
     latency: float = 0.0
     release_after: float = 0.2  # seconds a VDI stays in use after an import was cut off
     faults: tuple[str, ...] = ()

@@ -41,6 +41,8 @@ class State:
     complaints: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
     certificates: list[str] = field(default_factory=list)  # PEM, a host each
+    # When each VM that runs began to, in time.monotonic()'s seconds.
+    began: dict[str, float] = field(default_factory=dict)
     pool: str = ""
     dom0: str = ""
     # What comes due: a moment of time.monotonic(), and what then happens.

@@ -1,6 +1,7 @@
 """Images to a real Glance: what arrives, what is refused, and what is left after an error."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -8,13 +9,16 @@ import openstack
 import pytest
 
 from imagekit.command import run
+from imagekit.errors import KernelError
 from imagekit.publish.course import Course
 from imagekit.publish.openstack.cloud import RefusedError
 from imagekit.publish.openstack.cloud import cloud as connected
 from imagekit.publish.openstack.glance import Images, body_of
+from imagekit.publish.openstack.hypervisor import check
 from tests.cli.conftest import Cli, script
 from tests.cli.test_prove import prove
 from tests.openstack.gate import Gate
+from tests.openstack.neutron import NETWORK
 from tests.openstack.servers import REGIONS, environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
 
@@ -38,6 +42,14 @@ def test_an_image_arrives(cloud: Cloud, cli: Cli, build: Build, method: str, kin
     assert (image.name, image.visibility, image.min_disk, image.min_ram) == ("app", "private", 1, 64)
     assert cloud.image.download_image(image).content == path.read_bytes()
     assert left(cloud)[1] == [], "what only was on its way is gone"
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_long_upload_is_told(cli: Cli, build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.publish.openstack.body._TELL_EVERY", 0.0)
+    said = cli("publish", build("openstack.format=raw", "disk.size=4MiB", name="app.raw"))
+    assert said.code == 0, said.err
+    assert "RegionOne: 2 of 4 MiB sent\n" in said.err
 
 
 def test_again_is_the_same_image(cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path) -> None:
@@ -118,15 +130,37 @@ def test_what_fails_leaves_nothing(cloud: Cloud, gate: Gate, cli: Cli, build: Bu
 
 
 @pytest.mark.parametrize(
-    "fault", ["PUT /file$ 1 503", "PUT /file$ 1 cut=100000", "PUT /file$ 1 reset", "PUT /file$ 1 401"]
+    "fault",
+    [
+        "PUT /file$ 1 503",
+        "PUT /file$ 1 cut=100000",
+        "PUT /file$ 1 reset",
+        "PUT /file$ 1 401",
+        "GET /v2/images/ 1-2 429",
+        "PUT /file$ 1 503, DELETE /v2/images/ 1-2 500",
+    ],
 )
 def test_what_passes_is_tried_again(cloud: Cloud, gate: Gate, cli: Cli, build: Build, fault: str) -> None:
     path = build()
-    gate.fault(fault)
+    gate.fault(*fault.split(", "))
     said = cli("publish", path)
     assert said.code == 0, said.err
     assert left(cloud) == ([said.out.strip()], [])
     assert cloud.image.download_image(said.out.strip()).content == path.read_bytes()
+
+
+@pytest.mark.parametrize("method,call", [("direct", "/file$"), ("staged", "/stage$")])
+def test_half_an_image_is_not_taken_for_the_whole(
+    cloud: Cloud, gate: Gate, cli: Cli, build: Build, method: str, call: str
+) -> None:
+    """Glance makes an image of a VHD's first part, and calls it active."""
+    path = build()
+    gate.fault(f"PUT {call} 1-9 short=1000000")
+    said = cli("publish", path, "--method", method)
+    assert (said.code, said.out) == (5, "")
+    assert "another image than the one that was sent" in said.err
+    assert "1000000 bytes" in said.err
+    assert left(cloud) == ([], [])
 
 
 def test_a_token_that_is_revoked_meanwhile(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
@@ -177,17 +211,16 @@ def test_what_is_no_dynamic_vhd_is_refused(tmp_path: Path) -> None:
         images = Images(there, "a-publication", 60.0, course)
         image = images.create({"name": "fixed", "disk_format": "vhd", "container_format": "bare"})
         with pytest.raises(RefusedError, match="does not take this kind of image") as refused:
-            images.send(image, body_of(fixed, course.go_on), staged=False)
+            images.send(image, body_of(fixed, course), staged=False)
         assert refused.value.status == 415
         images.remove(image)
 
 
 def test_what_comes_from_glance_boots(cloud: Cloud, cli: Cli, build: Build, prove: Cli, tmp_path: Path) -> None:
-    said = cli("publish", build())
+    said = cli("publish", build("openstack.format=ovf", name="app.tgz"))
     assert said.code == 0, said.err
-    (tmp_path / "back.vhd").write_bytes(cloud.image.download_image(said.out.strip()).content)
-    assert cli("convert", "back.vhd", "back.raw").code == 0
-    proof = prove("prove", "back.raw", "--by", "pygrub", "--expect", "from imagekit")
+    (tmp_path / "back.tgz").write_bytes(cloud.image.download_image(said.out.strip()).content)
+    proof = prove("prove", "back.tgz", "--by", "pygrub", "--expect", "from imagekit")
     assert (proof.code, proof.out.partition(": ")[2]) == (0, "booted (pygrub)\n"), proof.err
 
 
@@ -243,7 +276,8 @@ def test_a_cloud_whose_images_tell(cloud: Cloud, gate: Gate, cli: Cli, build: Bu
         ({"OS_AUTH_URL": ""}, (), 2, "no account"),
         ({"OS_AUTH_URL": "http://127.0.0.1:1/v3"}, (), 5, "connection failed"),
         ({}, ("--os-cloud", "nowhere"), 2, "no account"),
-        ({}, ("--region", "Nowhere"), 2, "not a valid region"),
+        ({}, ("--region", "Nowhere"), 2, "has no region Nowhere"),
+        ({}, ("--target", "rackspace"), 2, "built for the target openstack"),
         ({}, ("--rehearse",), 2, "not rehearsed"),
         ({}, ("--sr", "x"), 2, "--sr is not for"),
     ],
@@ -267,6 +301,72 @@ def test_bad_accounts(
     assert "a-secret" not in said.err
 
 
+@pytest.mark.parametrize("where", ["variables", "clouds.yaml"])
+def test_an_application_credential(
+    cloud: Cloud, gate: Gate, cli: Cli, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    path = build()
+    first = cli("publish", path)
+    made = cloud.identity.create_application_credential(cloud.current_user_id, f"of {where}")
+    account = {
+        "auth_url": environment(gate.ports)["OS_AUTH_URL"],
+        "application_credential_id": made.id,
+        "application_credential_secret": made.secret,
+    }
+    for name in environment(gate.ports):
+        monkeypatch.delenv(name)
+    if where == "variables":
+        for name, value in account.items():
+            monkeypatch.setenv(f"OS_{name.upper()}", value)
+        monkeypatch.setenv("OS_AUTH_TYPE", "v3applicationcredential")
+        monkeypatch.setenv("OS_REGION_NAME", "RegionOne")
+    else:
+        one = {"auth_type": "v3applicationcredential", "auth": account, "region_name": "RegionOne"}
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"mine": one}}))
+        monkeypatch.setenv("OS_CLOUD", "mine")
+    said = cli("publish", path, "--name", "another")
+    assert said.code == 0, said.err
+    assert cli("publish", path).out == first.out, "the project is the same"
+    kept = "".join(one.read_text() for one in (tmp_path / "state").rglob("*") if one.is_file())
+    assert said.out.strip() in kept
+    assert made.secret not in kept + said.err
+    assert cli("receipts", "destroy", said.out.strip()).code == 0
+    assert left(cloud)[0] == [first.out.strip()]
+
+
+@pytest.mark.usefixtures("gate")
+@pytest.mark.parametrize(
+    "host,region,refused",
+    [
+        ("keystone.api.sjc3.rackspacecloud.com", "SJC3", True),
+        ("identity.api.rackspacecloud.com", "DFW3", True),
+        ("identity.api.rackspacecloud.com", "DFW", False),
+        ("keystone.example", "DFW3", False),
+    ],
+)
+def test_rackspace_flex_is_refused(host: str, region: str, refused: bool) -> None:
+    with connected(None, None) as there:
+        one = replace(there, auth_url=f"https://{host}/v3", region=region)
+        if refused:
+            with pytest.raises(KernelError, match="runs no Xen") as caught:
+                check(one, print)
+            assert "Rackspace Flex" in caught.value.details
+        else:
+            check(one, print)
+
+
+def test_a_server_on_a_network(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
+    path = build()
+    start = ("--start", "--flavor", "small", "--watch", "1", "--network")
+    said = cli("publish", path, *start, "wan")
+    assert (said.code, "no network is named 'wan'" in said.err) == (2, True), said.err
+    assert left(cloud) == ([], [])
+    assert cli("publish", path, *start, "lan").code == 0
+    (server,) = gate.nova.servers.values()
+    assert server["asked_networks"] == [{"uuid": NETWORK["id"]}]
+
+
 def test_a_server(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
     path = build()
     said = cli("publish", path, "--start")
@@ -275,6 +375,7 @@ def test_a_server(cloud: Cloud, gate: Gate, cli: Cli, build: Build) -> None:
     assert (said.code, "no flavor" in said.err) == (2, True)
     assert left(cloud) == ([], [])
     start = ("--start", "--flavor", "small", "--watch", "1")
+    gate.fault("GET /compute/v2.1/servers/ 1-2 502")
     said = cli("publish", path, *start)
     assert said.code == 0, said.err
     (server,) = gate.nova.servers.values()

@@ -1,12 +1,16 @@
 """VHDs to Rackspace: real Swift and Glance, and its import tasks played by their published rules."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.openstack.configuration import SEGMENTS
 from tests.openstack.gate import Gate
+from tests.openstack.servers import environment
 from tests.publish.openstack.conftest import SDK, Build, Cloud, left
 
 pytestmark = [pytest.mark.xdist_group("openstack"), pytest.mark.filterwarnings(*SDK)]
@@ -45,8 +49,26 @@ def test_an_import(gate: Gate, cloud: Cloud, cli: Cli, build: Build) -> None:
     assert len(gate.tasks.made) == 1
 
 
-def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
+def test_by_the_profile_of_the_sdk(
+    gate: Gate, cloud: Cloud, cli: Cli, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the services otherwise, and wants tasks and VHDs; only where it lies and who we are is ours."""
+    names = {name.removeprefix("OS_").lower(): value for name, value in environment(gate.ports).items()}
+    region = names.pop("region_name")
+    account = {"profile": "rackspace", "identity_api_version": "3", "auth": names, "regions": [region]}
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"rackspace": account}}))
+    for name in environment(gate.ports):
+        monkeypatch.delenv(name)
+    said = cli("publish", build(target="rackspace"), "--target", "rackspace", "--os-cloud", "rackspace")
+    assert said.code == 0, said.err
+    assert left(cloud) == ([said.out.strip()], [])
+
+
+def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagekit.publish.openstack.shelf._TELL_EVERY", 0.0)
     said = cli("publish", recipe)
+    assert "2 of 3 segments are there" in said.err
     assert said.code == 0, said.err
     puts = [call for call in gate.calls if call.startswith("PUT /v1/") and call.count("/") > 3]
     assert len(puts) == 4, "three segments and their manifest"
@@ -54,16 +76,30 @@ def test_segments(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
     assert cloud.image.get_image(said.out.strip()).properties["team"] == "web"
 
 
+def test_no_more_segments_than_a_manifest_may_name(
+    gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").write_bytes(os.urandom(5 << 20))
+    recipe.write_text(f'{recipe.read_text()}[[root.files]]\nfrom = "data"\nto = "/data"\n')
+    said = cli("publish", recipe)
+    assert said.code == 0, said.err
+    sent = [call for call in gate.calls if re.match(r"PUT .*/0000000[0-9]$", call)]
+    assert 3 <= len(sent) <= SEGMENTS
+    assert left(cloud) == ([said.out.strip()], [])
+
+
 def test_segments_that_are_there_are_not_sent_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path) -> None:
     gate.fault("PUT /0000000[12]$ 2-9 403")
     said = cli("publish", recipe, "--keep-on-failure")
     assert said.code == 5
-    assert left(cloud)[1]
+    there = {name.rpartition("/")[2] for name in left(cloud)[1]}
+    assert 0 < len(there) < 3
     gate.clear()
     gate.tasks.enabled = True
     said = cli("publish", recipe)
     assert said.code == 0, said.err
-    assert "is there already" in said.err
+    sent = [call.rpartition("/")[2] for call in gate.calls if re.match(r"PUT .*/0000000[0-9]$", call)]
+    assert sorted([*sent, *there]) == ["00000000", "00000001", "00000002"], "each of them once"
     assert left(cloud) == ([said.out.strip()], [])
 
 
@@ -90,7 +126,14 @@ def test_what_fails_leaves_nothing(gate: Gate, cloud: Cloud, cli: Cli, recipe: P
 
 @pytest.mark.parametrize(
     "fault",
-    ["PUT /00000001$ 1 503", "PUT /00000001$ 1 cut=1000", "PUT /00000001$ 1 flip", "PUT /00000000$ 1 revoke"],
+    [
+        "PUT /00000001$ 1 503",
+        "PUT /00000001$ 1 cut=1000",
+        "PUT /00000001$ 1 flip",
+        "PUT /00000000$ 1 revoke",
+        "PUT multipart-manifest 1-2 503",
+        "DELETE /v1/ 1-2 reset",
+    ],
 )
 def test_what_passes_is_tried_again(gate: Gate, cloud: Cloud, cli: Cli, recipe: Path, fault: str) -> None:
     gate.fault(fault)
@@ -160,6 +203,24 @@ def test_what_a_task_makes_after_all_is_swept(gate: Gate, cloud: Cloud, cli: Cli
     assert said.code == 0, said.err
     assert said.out == f"{task['id']}\n"
     assert left(cloud) == ([], [])
+
+
+@pytest.mark.usefixtures("cloud")
+@pytest.mark.parametrize(
+    "length,disk,words", [(41 * 10**9, 0, "the VHD is larger"), (0, 161 * 10**9, "the disk is larger")]
+)
+def test_what_rackspace_does_not_take_is_not_sent(
+    gate: Gate, cli: Cli, build: Build, length: int, disk: int, words: str
+) -> None:
+    path = build(target="rackspace")
+    if length:
+        os.truncate(path, length)
+    sidecar = path.with_name(f"{path.name}.imagekit.json")
+    said = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**said, "length": disk or said["length"]}))
+    told = cli("publish", path)
+    assert (told.code, words in told.err) == (5, True), told.err
+    assert gate.calls == []
 
 
 def test_a_cloud_without_import_tasks(gate: Gate, cli: Cli, build: Build) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
+from imagekit.publish.xapi import console
 from imagekit.sparse import map_blocks
 from tests.cli.conftest import Cli
 from tests.cli.test_prove import prove
@@ -132,8 +133,43 @@ def test_a_machine_that_ends_at_once(cli: Cli, opened: Opened, build: Build) -> 
     pool, options = opened(dies_after=0.1)
     said = cli("publish", build(), *options, *START)
     assert said.code == 5
-    assert "is halted again" in said.err
+    assert "is halted again\nof its console nothing was heard" in said.err
     clean(pool)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["master", "another host"])
+def test_what_it_said_before_it_died(cli: Cli, opened: Opened, build: Build, place: int) -> None:
+    hosts = (Machine("master", "127.0.0.1"), Machine("other", "127.0.0.2"))
+    says = ((0.4, b"\x1b[31mFatal error\x1b[0m: no\r\n\r\n"), (0.5, b"address \xff"), (0.6, b" for tap0\r\n"))
+    storage = (Storage("Local storage", host=place),)
+    pool, options = opened(hosts=hosts, storage=storage, says=says, dies_after=0.8)
+    said = cli("publish", build(), *options, *START)
+    assert said.code == 5
+    assert "is halted again\nits console said:\nFatal error: no\naddress \\xff for tap0\n" in said.err
+    assert [call.host for call in pool.calls if call.name == "console"] == [place]
+    clean(pool)
+
+
+@pytest.mark.parametrize("fault", ["console 1 reset", "console 1 500", "console 1 hang", "VM.get_consoles 1 DB:x"])
+def test_a_console_that_cannot_be_heard_is_no_failure(
+    cli: Cli, opened: Opened, build: Build, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "ANSWER", 0.5)
+    pool, options = opened(faults=(fault,))
+    said = cli("publish", build(), *options, *START)
+    assert (said.code, said.out) == (0, f"{pool.vms()[0]['uuid']}\n"), said.err
+    clean(pool, VDI=1, VM=1, VBD=1)
+
+
+def test_a_machine_that_a_killed_run_left_paused(cli: Cli, opened: Opened, build: Build) -> None:
+    pool, options = opened()
+    path = build()
+    first = cli("publish", path, *options, *START)
+    pool.set("VM", pool.vms()[0]["ref"], power_state="Paused")
+    again = cli("publish", path, *options, *START)
+    assert (again.code, again.out) == (0, first.out), again.err
+    assert pool.vms()[0]["power_state"] == "Running"
+    clean(pool, VDI=1, VM=1, VBD=1)
 
 
 def test_thick_storage_without_vhds_gets_it_raw(cli: Cli, opened: Opened, build: Build) -> None:
