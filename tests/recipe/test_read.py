@@ -36,6 +36,7 @@ arch = "amd64"
 
 [filesystem]
 type = "ext4"
+maker = "guestfs"
 size = "48MiB"
 free = 0
 label = "a.B-c_1"
@@ -44,6 +45,7 @@ block_size = 4096
 [disk]
 layout = "gpt"
 size = 67108864
+boot = "8MiB"
 path = "/srv/app.img"
 
 [[vif]]
@@ -215,8 +217,21 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "kernel": "/boot/app-1.0+x~y@z.xen",
             "files": ({"from": tmp_path / "site", "to": "/"}, {"from": Path("/etc/motd"), "to": "/etc/"}),
         },
-        "filesystem": {"type": "ext4", "size": 48 * MIB, "free": 0, "label": "a.B-c_1", "block_size": 4096},
-        "disk": {"layout": "gpt", "size": 64 * MIB, "path": "/srv/app.img"},
+        "filesystem": {
+            "type": "ext4",
+            "maker": "guestfs",
+            "size": 48 * MIB,
+            "free": 0,
+            "label": "a.B-c_1",
+            "block_size": 4096,
+        },
+        "disk": {
+            "layout": "gpt",
+            "size": 64 * MIB,
+            "boot": 8 * MIB,
+            "lvm": None,  # which takes no size of the file system
+            "path": "/srv/app.img",
+        },
         "vif": ({"bridge": "xenbr0", "mac": "00:16:3e:00:00:01", "ip": "10.0.0.2", "script": "vif-bridge"},),
         "extra_disk": ({"path": "/srv/data.vhd", "vdev": "xvdb", "access": "ro", "format": "vhd"},),
         "xen": {"loader": "direct", "kernel_path": "/srv/app.xen"},
