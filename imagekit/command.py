@@ -266,9 +266,10 @@ def follow(
             file.write(text)
             file.flush()
             line(text.decode(errors="backslashreplace"))
-        if time.monotonic() >= until:
-            raise ToolError(f"{program} did not end within {timeout:g} s")
-        status = child.wait()
+        try:
+            status = child.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{program} did not end within {timeout:g} s") from None
     if status:
         raise ToolError(f"{program} {_fate(status)}")
 

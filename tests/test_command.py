@@ -264,6 +264,37 @@ def test_what_runs_beside_us_does_not_outlive_a_kill() -> None:
         assert until(lambda: not alive(pid))
 
 
+def test_what_is_followed_is_told_while_it_runs(tmp_path: Path) -> None:
+    told: list[tuple[str, bool]] = []
+    script = "echo one; echo two >&2; read line || printf 'no\\377'; touch end"
+    log = tmp_path / "log"
+    command.follow(
+        "sh",
+        *("-c", f"cd {tmp_path}; {script}"),
+        line=lambda text: told.append((text, (tmp_path / "end").exists())),
+        log=log,
+    )
+    assert [text for text, _ in told] == ["one\n", "two\n", "no\\xff"]
+    assert log.read_bytes() == b"one\ntwo\nno\xff"
+
+
+def test_what_is_followed_and_fails(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"sh failed \(exit status 3\)"):
+        command.follow("sh", "-c", "echo said; exit 3", line=print, log=tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "said\n"
+    with pytest.raises(ToolError, match="was killed by SIGKILL"):
+        command.follow("sh", "-c", "kill -9 $$", line=print, log=tmp_path / "log")
+
+
+def test_what_is_followed_for_too_long(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=r"sh did not end within 0\.3 s"):
+        command.follow(
+            "sh", "-c", "while :; do echo x; sleep 0.1; done", line=print, log=tmp_path / "log", timeout=0.3
+        )
+    with pytest.raises(ToolError, match=r"sh did not end within 0\.2 s"):
+        command.follow("sh", "-c", "exec >&- 2>&-; sleep 60", line=print, log=tmp_path / "log", timeout=0.2)
+
+
 def test_what_is_fed_is_never_all_in_memory() -> None:
     def feed(pipe: IO[bytes]) -> None:
         for _ in range(64):

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from imagekit.artifact import Artifact
-from imagekit.events import Event, Placed, StepDone, StepStarted, StepWaits, Warned
+from imagekit.events import Event, Placed, StepDone, StepPhase, StepStarted, StepWaits, Warned
 from imagekit.listeners import Kind, aligned, listening, size, table
 
 ARTIFACT = Artifact(
@@ -24,6 +24,8 @@ EVENTS: tuple[Event, ...] = (
     StepStarted("disk", "app", "never made"),
     StepWaits("disk", "app"),
     Warned("a [bold]warning[/bold]"),
+    StepPhase("disk", "app", "install.d", "/logs/disk.log"),
+    StepPhase("other", "app", "unheard of", "/logs/other.log"),
     StepDone("root", "app", cached=True, seconds=0.001),
     StepDone("disk", "app", cached=False, seconds=1.5),
     Placed(ARTIFACT),
@@ -43,13 +45,17 @@ def test_for_a_log(kind: str) -> None:
     assert said(cast("Kind", kind)).splitlines() == [
         "app: disk: another build makes the same; waiting for it",
         "warning: a [bold]warning[/bold]",
+        "app: disk: install.d",
+        "app: other: unheard of",
         "app: root: cached",
         "app: disk: made in 1.50 s",
     ]
 
 
 def test_verbose_tells_why() -> None:
-    assert said("plain", verbose=True).splitlines()[0] == "app: disk: never made"
+    lines = said("plain", verbose=True).splitlines()
+    assert lines[0] == "app: disk: never made"
+    assert lines[3] == "app: disk: install.d (log: /logs/disk.log)"
 
 
 def test_nothing() -> None:
@@ -62,6 +68,8 @@ def test_for_a_program() -> None:
         "step-started",
         "step-waits",
         "warned",
+        "step-phase",
+        "step-phase",
         "step-done",
         "step-done",
         "placed",

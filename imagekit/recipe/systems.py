@@ -51,10 +51,10 @@ def _text(value: str) -> str:
 
 
 def _tree(value: object) -> object:
-    if value in {KERNEL, DISKIMAGE_BUILDER}:
-        return None if value == KERNEL else value
     if not isinstance(value, str | Path):
         raise ValueError("input is not a valid path")  # noqa: TRY004 -- pydantic's
+    if value in {KERNEL, DISKIMAGE_BUILDER}:
+        return None if value == KERNEL else value
     return Path(host(value))
 
 

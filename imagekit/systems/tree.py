@@ -5,6 +5,7 @@ however that comes (docs/decisions/0015). Loop devices are the kernel's: the sto
 """
 
 import os
+import tarfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,6 +87,11 @@ def write_tree(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
         raise BuildError(
             hooks.failed(), details=f"{error.brief}\n{_tail(log)}".rstrip(), hint=f"the whole log: {log}"
         ) from error
+    with tarfile.open(work / "tree.tar", "a:") as tar:
+        for name in ("./proc", "./sys"):  # diskimage-builder leaves them out, and systemd mounts there
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, 0o555
+            tar.addfile(folder)
     (work / "tree.tar").rename(out)
 
 

@@ -86,6 +86,7 @@ def refused(tmp_path: Path) -> Refused:
         ("filesystem.label = 'a b'", "app.toml:1: filesystem.label: string should match pattern"),
         ("filesystem.label = 'aaaaaaaaaaaaaaaaa'", "app.toml:1: filesystem.label: string should have at most 16"),
         ("root.from = ''", "app.toml:1: root.from: no path"),
+        ("root.from = {}", "app.toml:1: root.from: input is not a valid path (is {})"),
         ("root.from = 5", "app.toml:1: root.from: input is not a valid path (is 5)"),
         (
             "[root.diskimage-bilder]",

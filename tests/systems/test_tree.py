@@ -103,6 +103,7 @@ def test_a_tree_is_made_once(recipe: Path, make: Make, store: Store, tmp_path: P
         "fstab": "LABEL=root / ext4 defaults 0 1\n",
         "machine-id": "uninitialized\n",
     }
+    assert {"./proc", "./sys", "./dev"} <= names
     assert not names & {"./etc/dib-manifests", "./etc/passwd-", "./var/log/dpkg.log"}
 
     told.clear()
