@@ -10,6 +10,7 @@ from imagekit.appliance import environment, options, swept
 from imagekit.artifact import SUFFIX, Sidecar
 from imagekit.command import attached, require
 from imagekit.errors import ToolError, UsageError
+from imagekit.filesystem.guestfs import mount_options
 from imagekit.unwrap import Form, form_of, unwrapped
 from imagekit.verify import Claims, mounts
 
@@ -68,5 +69,7 @@ def run(image: Opened, commands: Sequence[str] = (), *, write: bool = False, ter
 
 def _mounted(image: Opened, *, write: bool) -> Iterator[str]:
     for device, place in image.mounts:
+        kind = image.claims.layout.filesystem.type if image.claims is not None and place == "/" else ""
+        told = ",".join(filter(None, (mount_options(kind), "" if write else "ro")))
         yield "-m"
-        yield f"{device}:{place}" if write else f"{device}:{place}:ro"
+        yield f"{device}:{place}:{told}" if told else f"{device}:{place}"

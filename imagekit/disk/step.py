@@ -99,10 +99,17 @@ def _by_guestfs(work: _Work) -> None:
     members = [member for member, _ in read_part(root, work.part)]
     spot = _table(work, members)
     number = 0 if work.layout == "plain" else 2 if work.boot else 1
-    xattrs = sum(len(member.xattrs) for member in members)
-    goods = guestfs.Goods(root, work.inputs, work.part, xattrs, inodes(len(members), spot.size))
+    goods = guestfs.Goods(root, work.inputs, work.part, _xattrs(members), inodes(len(members), spot.size))
     settings = settled(measure(members), work.settings, cast("int", work.options["free"]), spot.size)
     guestfs.make(work.out, number, work.lvm, settings, goods)
+
+
+def _xattrs(members: Iterable[Member]) -> int:
+    """Return how many extended attributes are seen by all names; a hard link is another name for its file's."""
+    own: dict[str, int] = {}
+    for member in members:  # hard links come last
+        own[member.path] = own.get(member.target, 0) if member.kind == "hard" else len(member.xattrs)
+    return sum(own.values())
 
 
 def _table(work: _Work, members: Iterable[Member]) -> Spot:

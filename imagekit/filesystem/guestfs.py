@@ -41,7 +41,7 @@ _MADE = "made"
 class Goods:
     """What goes into the file system: a part of a root tar, the folders that it refers to, and what it needs.
 
-    `xattrs` is the number of its extended attributes, `inodes` how many an ext file system is to have.
+    `xattrs` is the number of its extended attributes, by all names; `inodes` how many an ext file system gets.
     """
 
     root: Path
@@ -67,7 +67,7 @@ def make(disk: Path, number: int, lvm: Lvm | None, settings: Settings, goods: Go
             _shell(f"date -u -s @{settings.epoch}"),
             *_volumes(device, lvm),
             _shell(_format(settings, goods.inodes, volume)),
-            ("mount-options", _options(settings.type), volume, "/"),
+            ("mount-options", mount_options(settings.type) or "rw", volume, "/"),
             ("tar-in", "-", "/", "xattrs:true"),
             _shell(_counted(goods.xattrs)),
             ("umount-all",),
@@ -121,8 +121,9 @@ def _format(settings: Settings, inodes: int, volume: str) -> str:
     return f"E2FSPROGS_FAKE_TIME={settings.epoch} mke2fs -q -F -F {own} {named} {volume}"
 
 
-def _options(kind: str) -> str:
-    return "user_xattr,acl" if kind == "reiserfs" else "rw"
+def mount_options(kind: str) -> str:
+    """Return the options with which Linux shows all that a file system of this type holds."""
+    return "user_xattr,acl" if kind == "reiserfs" else ""
 
 
 def _counted(xattrs: int) -> str:

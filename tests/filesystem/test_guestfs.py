@@ -248,3 +248,16 @@ def test_what_the_appliance_lacks_is_named(tmp_path: Path, kernels: Path) -> Non
     assert said.returncode == 4, said.stderr
     assert "libguestfs' machine cannot make xfs as it is" in said.stderr
     assert "sudo apt-get install libguestfs-xfs" in said.stderr
+
+
+@pytest.mark.long
+def test_what_is_written_makes_the_sidecar_a_lie(tmp_path: Path, kernels: Path) -> None:
+    image = tmp_path / "app.raw"
+    assert imagekit("build", kernels / "hello.xen", "-q", "-o", image, cache=tmp_path / "cache").returncode == 0
+    said = imagekit("shell", "--write", image, "-c", "write /note changed", cache=tmp_path / "cache")
+    assert said.returncode == 0, said.stderr
+    assert "makes the sidecar of app.raw a lie" in said.stderr
+    assert run("debugfs", "-R", "cat /note", image).text() == "changed"
+    assert imagekit("verify", image, cache=tmp_path / "cache").returncode == 6
+    said = imagekit("shell", image, "-c", "rm /note", cache=tmp_path / "cache")
+    assert (said.returncode, "Read-only file system" in said.stderr) == (4, True)
