@@ -106,19 +106,20 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = 3600,
     ok: Sequence[int] = (0,),
+    silent: bool = False,
 ) -> Completed:
-    """Run a program to its end and return what it said.
+    """Run a program to its end and return what it said; of a `silent` one, only what it said on stderr.
 
     `timeout` is in seconds. A status outside `ok`, or time running out, raises ToolError with the end of its
     stderr. The child and its own children are killed when we leave early, for whatever reason.
     """
     argv = (require(program), *(os.fspath(argument) for argument in arguments))
-    with _started(argv, cwd, {**_environment(), **(env or {})}) as child:
+    with _started(argv, cwd, {**_environment(), **(env or {})}, silent=silent) as child:
         try:
             stdout, stderr = child.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
             raise ToolError(f"{program} did not end within {timeout:g} s", details=" ".join(argv)) from None
-    completed = Completed(argv, child.returncode, stdout, stderr)
+    completed = Completed(argv, child.returncode, stdout or b"", stderr)
     if completed.status not in ok:
         raise ToolError(
             f"{program} {_fate(completed.status)}",
@@ -224,6 +225,8 @@ def _started(
     cwd: str | os.PathLike[str] | None,
     env: Mapping[str, str],
     descriptors: Sequence[int] = (),
+    *,
+    silent: bool = False,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with _children_lock:
         if _stopping:
@@ -233,7 +236,7 @@ def _started(
             child = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.DEVNULL if silent else subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=cwd,
                 env=env,
@@ -250,7 +253,7 @@ def _started(
         _kill(child)
         raise
     finally:
-        if child.stdout is not None and not child.stdout.closed:
+        if child.stderr is not None and not child.stderr.closed:
             child.communicate()
         child.wait()
         with _children_lock:
