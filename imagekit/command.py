@@ -123,19 +123,22 @@ def run(
     env: Mapping[str, str] | None = None,
     timeout: float = 3600,
     ok: Sequence[int] = (0,),
+    silent: bool = False,
 ) -> Completed:
-    """Run a program to its end and return what it said.
+    """Run a program to its end and return what it said; of a `silent` one, only what it said on stderr.
 
     `timeout` is in seconds. A status outside `ok`, or time running out, raises ToolError with the end of its
     stderr. The child and its own children are killed when we leave early, for whatever reason.
     """
     argv = (require(program), *(os.fspath(argument) for argument in arguments))
-    with _started(argv, cwd, {**_environment(), **(env or {})}) as child:
+    with _started(
+        argv, cwd, {**_environment(), **(env or {})}, stdout=subprocess.DEVNULL if silent else subprocess.PIPE
+    ) as child:
         try:
             stdout, stderr = _spoken(child, stdin, timeout)
         except subprocess.TimeoutExpired:
             raise ToolError(f"{program} did not end within {timeout:g} s", details=" ".join(argv)) from None
-    completed = Completed(argv, child.returncode, stdout, stderr)
+    completed = Completed(argv, child.returncode, stdout or b"", stderr)
     if completed.status not in ok:
         raise ToolError(
             f"{program} {_fate(completed.status)}",
@@ -259,7 +262,10 @@ def follow(
     words = (os.fspath(argument) for argument in arguments)
     argv = (require("setpriv"), "--pdeathsig", "KILL", require(program), *words)
     until = time.monotonic() + timeout
-    with log.open("wb") as file, _started(argv, None, {**_environment(), **(env or {})}, joined=True) as child:
+    with (
+        log.open("wb") as file,
+        _started(argv, None, {**_environment(), **(env or {})}, stderr=subprocess.STDOUT) as child,
+    ):
         cast("IO[bytes]", child.stdin).close()
         child.stdin = None  # nothing to say, then or at the end
         for text in _lines(cast("IO[bytes]", child.stdout), until):
@@ -348,7 +354,8 @@ def _started(
     env: Mapping[str, str],
     descriptors: Sequence[int] = (),
     *,
-    joined: bool = False,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with _children_lock:
         if _stopping:
@@ -358,8 +365,8 @@ def _started(
             child = subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if joined else subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
                 cwd=cwd,
                 env=env,
                 process_group=0,
@@ -375,7 +382,7 @@ def _started(
         _kill(child)
         raise
     finally:
-        if child.stdout is not None and not child.stdout.closed:
+        if child.stderr is not None and not child.stderr.closed:
             child.communicate()
         child.wait()
         with _children_lock:

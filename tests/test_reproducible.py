@@ -1,11 +1,13 @@
 """Same input, same bytes: whoever builds, wherever, whenever; every layout with every kind of file system."""
 
 import hashlib
+import io
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +27,7 @@ Outputs = dict[str, str]
 
 
 def recipe() -> str:
-    """Return a recipe of twelve images; those on ext have links, too."""
+    """Return a recipe of twelve images, those on ext with links, too, and of a system that comes as a tar."""
     text = 'kernel = "hello.xen"\ncmdline = "a=b"\n'
     for layout in LAYOUTS:
         for kind in TYPES:
@@ -33,7 +35,25 @@ def recipe() -> str:
             files = ", ".join(f'{{from = "{folder}"}}' for folder in folders)
             text += f'[[image]]\nname = "{layout}-{kind}"\nroot.files = [{files}]\n'
             text += f'disk.layout = "{layout}"\nfilesystem.type = "{kind}"\n'
-    return text
+    return text + '[[image]]\nname = "system"\nroot.from = "system.tar"\nfilesystem.type = "ext4"\n'
+
+
+def system() -> bytes:
+    """Return a tar that is the same every time, of all that a system may have, in no order, at odd times."""
+    kinds = {"bin/link": tarfile.SYMTYPE, "sbin/hard": tarfile.LNKTYPE, "dev/null": tarfile.CHRTYPE}
+    kinds |= {"var/empty": tarfile.DIRTYPE, "run/pipe": tarfile.FIFOTYPE}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for number, name in enumerate(("usr/bin/tool", "home/own", *kinds, "etc/hostname")):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = kinds.get(name, tarfile.REGTYPE), 0o4750 + number
+            info.uid, info.gid, info.mtime = 1000 + number, 100, 900_000_000 + number * 50_000_000
+            info.linkname = "usr/bin/tool" if name in {"bin/link", "sbin/hard"} else ""
+            info.devmajor, info.devminor = (1, 3) if info.ischr() else (0, 0)
+            info.size = 5000 * number if info.isreg() else 0
+            info.pax_headers = {"SCHILY.xattr.user.note": f"{number}"} if info.isreg() else {}
+            tar.addfile(info, io.BytesIO(bytes([number]) * info.size))
+    return out.getvalue()
 
 
 def project(folder: Path, kernel: Path, *, seed: int = 0, mode: int = 0o777, when: float | None = None) -> Path:
@@ -52,6 +72,7 @@ def project(folder: Path, kernel: Path, *, seed: int = 0, mode: int = 0o777, whe
     os.link(folder / "links" / "one", folder / "links" / "two")
     (folder / "links" / "soft").symlink_to("/run")
     (folder / "app.toml").write_text(recipe())
+    (folder / "system.tar").write_bytes(system())
     shutil.copyfile(kernel, folder / "hello.xen")
     if when is not None:
         for path in [*folder.rglob("*")]:
@@ -83,7 +104,7 @@ def kernel(kernels: Path) -> Path:
 def expected(kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     """Return what all other builds must give."""
     found = built(project(tmp_path_factory.mktemp("expected"), kernel))
-    assert len(found) == len(LAYOUTS) * len(TYPES) * 5
+    assert len(found) == (len(LAYOUTS) * len(TYPES) + 1) * 5
     assert len({found[f"{layout}-{kind}.xen.raw"] for layout in LAYOUTS for kind in TYPES}) == 12
     return found
 

@@ -110,6 +110,13 @@ def test_the_plan_tells_of_it(tiny: Path, cli: Cli, tmp_path: Path) -> None:
     assert "repack" not in cli("plan", "os.toml", "-t", "xen").out
 
 
+def test_no_packing_helps_a_kernel_without_an_entry(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(of_debian((kernels / "broken" / "no-notes.xen").read_bytes()))
+    said = cli("build", "vmlinuz", "-t", "ebs", "-o", "out.ebs")
+    assert (said.code, "it has no entry for PV" in said.err) == (3, True), said.err
+    assert "repack" not in cli("cache", "ls").out
+
+
 @pytest.mark.long
 def test_two_gib_of_debian(every: Every, keys: Path, rehearse: Open, cli: Cli, tmp_path: Path) -> None:
     """A Debian that is this machine's own: its newest kernel, and of its programs what fits."""

@@ -57,7 +57,7 @@ def _debugfs(place: Place, epoch: int, commands: bytes) -> None:
     script.write_bytes(commands)
     done = run(
         "debugfs", "-w", "-f", script, f"{place.disk.name}?offset={place.offset}",
-        cwd=place.disk.parent, env={"E2FSPROGS_FAKE_TIME": str(epoch)},
+        cwd=place.disk.parent, env={"E2FSPROGS_FAKE_TIME": str(epoch)}, silent=True,  # it repeats each command
     )  # fmt: skip
     # It ends with status 0 whatever happens; all that it says on stderr, but its version, is a complaint.
     complaints = [line for line in done.stderr.decode(errors="replace").splitlines()[1:] if line.strip()]

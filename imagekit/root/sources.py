@@ -64,10 +64,11 @@ def clean(name: str, where: str) -> str:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts or "\0" in name:
         raise RecipeError(f"{where}: {name!r} leads out of the image", hint="names in a tree have no '..'")
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
-        raise RecipeError(f"{where}: {name[:60]!r}… has a part of more than {_LONGEST_NAME} bytes")
     path = "/".join(parts)
-    if len(os.fsencode(path)) > _LONGEST_PATH:
+    length = len(os.fsencode(path))
+    if length > _LONGEST_NAME and any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise RecipeError(f"{where}: {name[:60]!r}… has a part of more than {_LONGEST_NAME} bytes")
+    if length > _LONGEST_PATH:
         raise RecipeError(f"{where}: {name[:60]!r}… is longer than {_LONGEST_PATH} bytes")
     return path
 
