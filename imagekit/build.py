@@ -82,7 +82,7 @@ class Runner:
         self.store = store
         self.stopped = Event()
         self._listener = listener
-        self._sources: dict[Source, SourceInput] = {}
+        self._sources: dict[Path, SourceInput] = {}
         self._telling = Lock()
 
     def run(
@@ -164,7 +164,7 @@ class Runner:
 
     def source(self, source: Source) -> SourceInput:
         """Return a source as an input; RecipeError when it is not there."""
-        known = self._sources.get(source)
+        known = self._sources.get(source.path)
         if known is None:
             try:
                 _check_kind(source.path)
@@ -172,7 +172,7 @@ class Runner:
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
                 raise _unreadable(source.path, error) from error
-            self._sources[source] = known
+            self._sources[source.path] = known
         return known
 
     def _key(self, step: Step, inputs: Mapping[str, Input]) -> str:

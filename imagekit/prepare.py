@@ -119,6 +119,9 @@ def _job(image: Image, runner: Runner, epoch: int) -> stages.Job:
     made: dict[Step, Stored] = {}
 
     def run(step: Step) -> Stored:
+        for source in step.inputs.values():
+            if isinstance(source, Step) and source not in made:
+                run(source)
         made[step], _ = runner.run(step, made, name, telling=False)
         return made[step]
 

@@ -15,9 +15,8 @@ from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
-from imagekit.root import Boot, write_boot, write_kernel, write_root
+from imagekit.root import Boot, system, write_boot, write_kernel, write_root
 
-_TREE = "files-from"  # what the disk step reads, too, begins with files-
 Guest = Literal["pv", "pvh"]
 
 
@@ -52,8 +51,9 @@ class Job:
 def boot_step(image: Image, epoch: int) -> Step:
     """Return the step that finds what the tree of `root.from` boots."""
     assert image.root.source is not None  # noqa: S101 -- who asks has seen it
-    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch}
-    return Step("boot", write_boot, {"tree": Source(image.root.source)}, options)
+    tree = system(image.root.source, epoch)
+    options: dict[str, Json] = {"kernel": image.root.kernel, "tree": tree.item, "epoch": epoch}
+    return Step("boot", write_boot, tree.inputs, options)
 
 
 def kernel_step(boot: Step) -> Step:
@@ -91,22 +91,24 @@ def root_step(job: Job, guest: Guest) -> Step:
         partition=None if image.disk.layout == "plain" else 0,
         pv=guest == "pv",
     )
+    base = system(image.root.source, job.epoch) if image.root.source else None
     options: dict[str, Json] = {
         "kernel": job.kernel_path if job.boot is None else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
         "trees": [
-            *([{"input": _TREE, "to": "/", "base": "yes"}] if image.root.source else []),
+            *([{**base.item, "base": "yes"}] if base else []),
             *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
         ],
         "names": [item.source.name for item in image.root.files],
         "epoch": job.epoch,
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
-    inputs |= _trees(image)
+    inputs |= base.inputs if base else {}
+    inputs |= {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
-    return Step("root", write_root, inputs, options, revision=2)
+    return Step("root", write_root, inputs, options, revision=3)
 
 
 def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
@@ -223,8 +225,3 @@ def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, 
 
 def _wrapped(file: Input, form: str) -> Wrapped:
     return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
-
-
-def _trees(image: Image) -> dict[str, Source]:
-    found = {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
-    return {_TREE: Source(image.root.source), **found} if image.root.source else found

@@ -3,13 +3,19 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from imagekit.errors import BuildError
 from imagekit.plan import Input
 from imagekit.root import Member, Reference, read_root
+
+_PIECE = 1 << 20  # bytes
+_COPIERS = 2  # one reads while the other writes; more only wait for the disk
+_ROUND = 256  # files
 
 
 @dataclass
@@ -32,31 +38,89 @@ class Staged:
 
 
 def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
-    """Unpack a root tar's own files, folders and links below a new folder; refer to the rest.
+    """Unpack a root tar's files, folders and links below a new folder, those in tars too; refer to the rest.
 
-    `inputs` are the folders that the tar refers to. BuildError when one of their files is of another size now.
+    `inputs` are the folders and tars that the root tar refers to. BuildError when one of their files is of another
+    size now.
     """
     folder.mkdir()
     staged = Staged(folder)
     unpacked: set[str] = set()
-    for member, content in read_root(root):
-        if member.reference is not None:
-            staged.sources[member.path] = _source(member, member.reference, inputs)
-        elif member.kind in {"dir", "file", "link"} or member.target in unpacked:
-            _unpack(member, content, folder)
-            if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
-                unpacked.add(member.path)
-            staged.inside.append(member)
-            continue
-        staged.outside.append(member)
+    with _Tars(inputs) as tars:
+        for member, content in read_root(root):
+            found = member.reference
+            if found is not None and found.offset is None:
+                staged.sources[member.path] = _source(member, found, inputs)
+            elif found is not None or member.kind in {"dir", "file", "link"} or member.target in unpacked:
+                if found is not None:
+                    tars.copy(member, found, _below(folder, member.path))
+                else:
+                    tars.wait()  # for what a hard link names
+                    _unpack(member, content, folder)
+                if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
+                    unpacked.add(member.path)
+                staged.inside.append(member)
+                continue
+            staged.outside.append(member)
     return staged
+
+
+class _Tars:
+    """The tars that a root tar refers to, each opened once; reading and writing go on at the same time."""
+
+    def __init__(self, inputs: Mapping[str, Input]) -> None:
+        self._inputs, self._stack = inputs, ExitStack()
+        self._open: dict[str, int] = {}
+        self._folders: set[Path] = set()
+        self._copies: list[tuple[int, int, int, Path]] = []
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(_COPIERS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        with self._stack:
+            if kind is None:
+                self.wait()
+
+    def copy(self, member: Member, place: Reference, path: Path) -> None:
+        """Copy a file's bytes out of its tar to a new file, and make the folders above; `wait` sees it done."""
+        tar = self._open.get(place.input)
+        if tar is None:
+            file = self._stack.enter_context(self._inputs[place.input].path.open("rb"))
+            tar = self._open[place.input] = file.fileno()
+        if path.parent not in self._folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(path.parent)
+        self._copies.append((tar, place.offset or 0, member.size, path))
+        if len(self._copies) == _ROUND:
+            self.wait()
+
+    def wait(self) -> None:
+        """Make the copies that were asked for; BuildError when a tar is shorter now."""
+        some, self._copies = self._copies, []
+        for _ in self._pool.map(_copy, some):
+            pass
+
+
+def _copy(what: tuple[int, int, int, Path]) -> None:
+    tar, start, size, path = what
+    with open(path, "xb", buffering=0, opener=_private) as file:
+        for at in range(start, start + size, _PIECE):
+            length = min(_PIECE, start + size - at)
+            if file.write(os.pread(tar, length, at)) != length:
+                raise BuildError("a tar changed while the image was built", hint="run the build again")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # its real mode is set afterwards: the tools must be able to read it
 
 
 def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
     path = _below(folder, member.path)
     if member.kind == "dir":
         # Its real mode is set afterwards: we must be able to write into it.
-        path.mkdir()
+        path.mkdir(exist_ok=True)
         path.chmod(0o700)
     elif member.kind == "link":
         path.symlink_to(member.target)

@@ -1,6 +1,7 @@
 """What goes into the file system, as one deterministic tar."""
 
 from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
+from imagekit.root.steps import System, system
 from imagekit.root.tree import Member, Reference, read_root
 from imagekit.root.write import write_root
 
@@ -8,8 +9,10 @@ __all__ = [
     "Boot",
     "Member",
     "Reference",
+    "System",
     "read_boot",
     "read_root",
+    "system",
     "write_boot",
     "write_kernel",
     "write_root",

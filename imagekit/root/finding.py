@@ -34,15 +34,16 @@ class Boot:
 def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Find what a tree boots, and write a tar of `boot.json` and that `kernel`. A step function.
 
-    Input: `tree`. Options: `kernel`, a path in the tree or None for the newest; `epoch`. RecipeError for none.
+    Inputs: the tree, and what it refers to. Options: `kernel`, a path in the tree or None for the newest; `tree`,
+    as in the root step's `trees`; `epoch`. RecipeError for none.
     """
-    epoch = cast("int", options["epoch"])
-    tree, source = Tree(), inputs["tree"]
+    epoch, item = cast("int", options["epoch"]), cast("Mapping[str, str]", options["tree"])
+    tree, source = Tree(), inputs[item["input"]]
     with ExitStack() as stack:
-        add_tree(tree, source, {"input": "tree", "to": "/"}, stack, out.with_name("unpacked"), epoch)
-        found = _found(tree, cast("str | None", options["kernel"]), source.path)
+        add_tree(tree, source, item, stack, out.with_name("unpacked"), epoch)
+        found = _found(tree, cast("str | None", options["kernel"]), item.get("called", str(source.path)))
         kernel, content = tree.file(found.kernel.lstrip("/"))
-        opened = content or partial(_referred, source.path, kernel)
+        opened = content or partial(_referred, inputs, kernel)
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
             told = json.dumps({"kernel": found.kernel, "ramdisk": found.ramdisk}).encode()
             info = tarfile.TarInfo("boot.json")
@@ -54,10 +55,13 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
                 tar.addfile(info, file)
 
 
-def _referred(folder: Path, member: Member) -> IO[bytes]:
-    """Open a file that is kept by reference."""
-    assert member.reference is not None  # noqa: S101 -- else it has a content
-    return (folder / member.reference.path).open("rb")
+def _referred(inputs: Mapping[str, Input], member: Member) -> IO[bytes]:
+    """Open a file that is kept by reference, where it begins."""
+    found = member.reference
+    assert found is not None  # noqa: S101 -- else it has a content
+    file = inputs[found.input].path.joinpath(found.path).open("rb")
+    file.seek(found.offset or 0)
+    return file
 
 
 def read_boot(path: Path) -> Boot:
@@ -78,7 +82,7 @@ def write_kernel(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, 
         shutil.copyfileobj(kernel, file, 1 << 20)
 
 
-def _found(tree: Tree, named: str | None, source: Path) -> Boot:
+def _found(tree: Tree, named: str | None, source: str) -> Boot:
     if named is not None:
         path = _resolved(tree, named.strip("/"))
         if path is None:

@@ -12,7 +12,7 @@ from imagekit.errors import RecipeError
 from imagekit.plan import Input
 from imagekit.root import oci
 from imagekit.root.sources import clean, folder_members, is_tar, opened_tar, tar_members
-from imagekit.root.tree import Member
+from imagekit.root.tree import Member, Reference, read_referring
 
 Content = Callable[[], IO[bytes]]
 
@@ -106,22 +106,47 @@ def add_tree(
 ) -> None:
     """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
 
-    Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
+    Its `form`, where there is one, says that it is a root tar ("root"; what that refers to is the input `refers`),
+    or a tar whatever its name is ("tar"); `called` is its name in errors. Tars stay open until the stack ends; a
+    packed one is unpacked into `scratch`.
     """
-    path, to = source.path, item["to"]
-    if oci.is_layout(path):
+    path, to, form = source.path, item["to"], item.get("form", "")
+    where = item.get("called", str(path))
+    if form == "root":
+        for member in read_referring(path, item["input"]):
+            tree.add(_renamed(member, item))
+    elif form == "tar" or (is_tar(path) and not path.is_dir()):
+        refers = item["input"] if form == "tar" else None  # else the order in a tar would show
+        tar = stack.enter_context(opened_tar(path, scratch))
+        for member, info in tar_members(tar, where, to, epoch):
+            _add_of_tar(tree, member, tar, info, refers)
+    elif oci.is_layout(path):
         for number, layer in enumerate(oci.layers(path)):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
-    elif is_tar(path) and not path.is_dir():
-        tar = stack.enter_context(opened_tar(path, scratch))
-        for member, info in tar_members(tar, path, to, epoch):
-            tree.add(member, _content(tar, info))
     elif path.is_dir():
         for member in folder_members(path, item["input"], to, epoch):
             tree.add(member)
     else:
         add_file(tree, path, to + path.name if to.endswith("/") else to, epoch, ours=False)
+
+
+def _renamed(member: Member, item: Mapping[str, str]) -> Member:
+    """Return a root tar's member, what it refers to under the name that this step knows it by."""
+    found = member.reference
+    if found is None or found.input == item["input"]:
+        return member
+    return replace(member, reference=replace(found, input=item["refers"]))
+
+
+def _add_of_tar(
+    tree: Tree, member: Member, tar: tarfile.TarFile, info: tarfile.TarInfo, refers: str | None
+) -> None:
+    """Add a tar's member: by reference to the input `refers`, or with its bytes where they lie in pieces."""
+    if refers is not None and info.isreg() and not info.issparse():
+        tree.add(replace(member, reference=Reference(refers, "", info.offset_data)))
+    else:
+        tree.add(member, _content(tar, info))
 
 
 def add_file(tree: Tree, source: Path, to: str, epoch: int, *, ours: bool) -> None:
@@ -136,7 +161,7 @@ def add_file(tree: Tree, source: Path, to: str, epoch: int, *, ours: bool) -> No
 
 def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: int) -> None:
     """Add a layer: first it takes away what lower ones have, then it brings its own."""
-    found = list(tar_members(tar, source, to, epoch))
+    found = list(tar_members(tar, str(source), to, epoch))
     for member, _ in found:
         folder, _, name = member.path.rpartition("/")
         if name == oci.OPAQUE:

@@ -9,7 +9,7 @@ import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from typing import Any, cast
 import zstandard
 
 from imagekit.errors import RecipeError
+from imagekit.plan import Input, Json
 from imagekit.root.tree import KINDS, XATTR, Member, Reference, from_tarinfo
 from imagekit.sparse import walk
 
@@ -52,6 +53,29 @@ _IDS = (1 << 32) - 1  # the last one means none
 _MAJORS, _MINORS = 1 << 12, 1 << 16  # debugfs takes no more
 # Others (a Mac's) have no place in a file system of Linux.
 _XATTR = re.compile(rf"{re.escape(XATTR)}(user|security|trusted|system)\.[^\0\n]+")
+
+
+def packed(path: Path) -> bool:
+    """Tell by its first bytes whether a file is packed, in a way that is read here."""
+    return _opener(path) is not None
+
+
+def _opener(path: Path) -> Callable[[Path], Any] | None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((opener for magic, opener in _OPENERS if head.startswith(magic)), None)
+
+
+def write_plain(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
+    """Unpack a packed tar. A step function; its input is `packed`."""
+    _unpack(inputs["packed"].path, out)
+
+
+def _unpack(path: Path, plain: Path) -> None:
+    opener = _opener(path)
+    assert opener is not None  # noqa: S101 -- who calls has looked
+    with _explained(path), opener(path) as file, plain.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
 
 
 def is_tar(path: Path) -> bool:
@@ -98,28 +122,27 @@ def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Mem
 @contextmanager
 def opened_tar(path: Path, scratch: Path) -> Iterator[tarfile.TarFile]:
     """Open a tar for reading in any order; a packed one is unpacked into `scratch` first."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    opener = next((opener for magic, opener in _OPENERS if head.startswith(magic)), None)
     try:
+        is_packed = packed(path)
+        if is_packed:
+            _unpack(path, scratch)
         with _explained(path):
-            if opener is not None:
-                with opener(path) as packed, scratch.open("wb") as plain:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-            tar = tarfile.open(scratch if opener else path, "r:", errorlevel=2)  # noqa: SIM115 -- closed below
+            tar = tarfile.open(scratch if is_packed else path, "r:", errorlevel=2)  # noqa: SIM115 -- closed below
         with tar:
             yield tar
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def tar_members(
-    tar: tarfile.TarFile, source: Path, to: str, epoch: int
-) -> Iterator[tuple[Member, tarfile.TarInfo]]:
-    """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded."""
-    where, holes = str(source), 0
-    with _explained(source):
-        for info in tar:
+def tar_members(tar: tarfile.TarFile, where: str, to: str, epoch: int) -> Iterator[tuple[Member, tarfile.TarInfo]]:
+    """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded.
+
+    `where` is what errors call it.
+    """
+    holes = 0
+    with _explained(where):
+        for info in iter(tar.next, None):
+            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
             if not info.isreg() and info.type not in KINDS:
                 raise RecipeError(
                     f"{where}: {info.name!r} is of a type that no image holds", details=repr(info.type)
@@ -172,7 +195,7 @@ def _checked(member: Member, where: str) -> Member:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path | str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:

@@ -21,8 +21,8 @@ def write_root(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
     """Write the root tar. A step function.
 
     Inputs: `kernel`, `ramdisk` and whatever `trees` names. Options: `kernel`, `ramdisk` (paths in the image),
-    `files` (path -> text), `trees` (list of {input, to}; later ones replace files of earlier ones, and what is
-    imagekit's those of a `base`), `epoch` (seconds: no time is later than this).
+    `files` (path -> text), `trees` (list of {input, to}, see `add_tree`; later ones replace files of earlier ones,
+    and what is imagekit's those of a `base`), `epoch` (seconds: no time is later than this).
     """
     epoch = cast("int", options["epoch"])
     tree = Tree()
@@ -34,14 +34,17 @@ def write_root(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
         for name in ("kernel", "ramdisk"):
             if options.get(name):
                 add_file(tree, inputs[name].path, cast("str", options[name]), epoch, ours=True)
-        for path, text in cast("dict[str, str]", options["files"]).items():
+        files = cast("dict[str, str]", options.get("files", {}))
+        for path, text in files.items():
             data = text.encode()
             member = Member(clean(path, "boot"), "file", 0o644, epoch, size=len(data))
             tree.add(member, partial(io.BytesIO, data), ours=True)
-        _check_shadows(tree, cast("dict[str, str]", options["files"]))
+        if files:
+            _check_shadows(tree, files)
         tree.finish(epoch)
-        folders = {name: source.digest for name, source in inputs.items() if source.path.is_dir()}
-        _write(tree, out, folders)
+        referred = {one.reference.input for one in tree.members.values() if one.reference is not None}
+        folders = {name for name, source in inputs.items() if source.path.is_dir()}
+        _write(tree, out, {name: inputs[name].digest for name in referred | folders})
 
 
 def _check_shadows(tree: Tree, ours: Mapping[str, str]) -> None:
