@@ -15,7 +15,7 @@ from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
-from imagekit.root import Boot, system, write_boot, write_kernel, write_root
+from imagekit.root import Boot, brought, introduction, system, write_boot, write_kernel, write_root
 
 Guest = Literal["pv", "pvh"]
 
@@ -50,8 +50,8 @@ class Job:
 
 def boot_step(image: Image, epoch: int) -> Step:
     """Return the step that finds what the tree of `root.from` boots."""
-    assert image.root.source is not None  # noqa: S101 -- who asks has seen it
-    tree = system(image.root.source, epoch)
+    tree = system(image, epoch)
+    assert tree is not None  # noqa: S101 -- who asks has seen it
     options: dict[str, Json] = {"kernel": image.root.kernel, "tree": tree.item, "epoch": epoch}
     return Step("boot", write_boot, tree.inputs, options)
 
@@ -91,21 +91,20 @@ def root_step(job: Job, guest: Guest) -> Step:
         partition=None if image.disk.layout == "plain" else 0,
         pv=guest == "pv",
     )
-    base = system(image.root.source, job.epoch) if image.root.source else None
+    base = system(image, job.epoch)
+    files, items = brought(image)
+    keys, first_boot = introduction(image)
     options: dict[str, Json] = {
         "kernel": job.kernel_path if job.boot is None else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
-        "trees": [
-            *([{**base.item, "base": "yes"}] if base else []),
-            *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
-        ],
-        "names": [item.source.name for item in image.root.files],
+        "trees": [*([{**base.item, "base": "yes"}] if base else []), *([] if image.root.run else items)],
+        **({"first_boot": first_boot} if base else {}),
         "epoch": job.epoch,
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.boot is None else {}
-    inputs |= base.inputs if base else {}
-    inputs |= {f"files-{number}": Source(item.source) for number, item in enumerate(image.root.files)}
+    inputs |= {**base.inputs, **keys} if base else {}
+    inputs |= {} if image.root.run else files
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     return Step("root", write_root, inputs, options, revision=3)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from imagekit.errors import RecipeError, UsageError
 from imagekit.recipe.base import Model
 from imagekit.recipe.models import Image, Recipe
-from imagekit.recipe.values import MBR_LARGEST, MIB
+from imagekit.recipe.values import MBR_LARGEST, MIB, PUBLIC_KEY
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
@@ -114,7 +114,9 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
             hint="11 characters at most, and no full stop",
         )
     _check_mbr(image, path, at)
+    _check_system(image, path, at)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
+    ssh = tuple(item.model_copy(update={"keys": _keys(item.keys, folder)}) for item in image.root.ssh)
     xcp = image.publish.xcp.model_copy(update=_paths(image.publish.xcp, ("credentials", "ca"), folder))
     keys = _paths(image.ami, ("private_key", "cert", "ec2_cert", "secrets"), folder)
     return image.model_copy(
@@ -124,7 +126,9 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
             "name": image.name or stem(image.kernel or image.root.source or Path()),
             "kernel": _found(image.kernel, folder) if image.kernel else None,
             "ramdisk": _found(image.ramdisk, folder) if image.ramdisk else None,
-            "root": image.root.model_copy(update={"files": files, **_paths(image.root, ("source",), folder)}),
+            "root": image.root.model_copy(
+                update={"files": files, "ssh": ssh, **_paths(image.root, ("source",), folder)}
+            ),
         }
     )
 
@@ -133,6 +137,23 @@ def _paths(table: Model, names: Iterable[str], folder: Path) -> dict[str, Path]:
     """Return those of a table's paths that are set, made absolute."""
     found = {name: getattr(table, name) for name in names}
     return {name: _found(path, folder) for name, path in found.items() if path is not None}
+
+
+def _keys(keys: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """Return public keys as they are, and the files of others as absolute paths."""
+    return tuple(key if PUBLIC_KEY.match(key) else str(_found(Path(key), folder)) for key in keys)
+
+
+def _check_system(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:
+    """What is done to a system wants one."""
+    for name in ("run", "ssh", "hostname"):
+        if getattr(image.root, name) and image.root.source is None:
+            from imagekit.recipe.explain import place  # noqa: PLC0415 -- a parser that only errors need
+
+            raise RecipeError(
+                f"{place(path, (*at, 'root', name), ('root', name))}: there is no system to do it to",
+                hint='root.from = "tree.tar" names one',
+            )
 
 
 def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:

@@ -1,7 +1,7 @@
 """What goes into the file system, as one deterministic tar."""
 
 from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
-from imagekit.root.steps import System, system
+from imagekit.root.steps import System, brought, introduction, system
 from imagekit.root.tree import Member, Reference, read_root
 from imagekit.root.write import write_root
 
@@ -10,6 +10,8 @@ __all__ = [
     "Member",
     "Reference",
     "System",
+    "brought",
+    "introduction",
     "read_boot",
     "read_root",
     "system",

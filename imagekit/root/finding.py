@@ -8,14 +8,12 @@ import tarfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import cast
 
 from imagekit.errors import BuildError, RecipeError
 from imagekit.plan import Input, Json
-from imagekit.root.merge import Tree, add_tree
-from imagekit.root.tree import Member
+from imagekit.root.merge import Tree, add_tree, opened
 
 _KERNEL = re.compile(r"boot/(?:vmlinuz|vmlinux|kernel)(?:-(?P<version>[^/]+))?|boot/(?P<unikernel>[^/]+)\.xen")
 _INITRDS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initramfs-{}", "initrd-{}.img")
@@ -43,7 +41,6 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
         add_tree(tree, source, item, stack, out.with_name("unpacked"), epoch)
         found = _found(tree, cast("str | None", options["kernel"]), item.get("called", str(source.path)))
         kernel, content = tree.file(found.kernel.lstrip("/"))
-        opened = content or partial(_referred, inputs, kernel)
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
             told = json.dumps({"kernel": found.kernel, "ramdisk": found.ramdisk}).encode()
             info = tarfile.TarInfo("boot.json")
@@ -51,17 +48,8 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
             tar.addfile(info, io.BytesIO(told))
             info = tarfile.TarInfo("kernel")
             info.size = kernel.size
-            with opened() as file:
+            with opened(kernel, content, inputs) as file:
                 tar.addfile(info, file)
-
-
-def _referred(inputs: Mapping[str, Input], member: Member) -> IO[bytes]:
-    """Open a file that is kept by reference, where it begins."""
-    found = member.reference
-    assert found is not None  # noqa: S101 -- else it has a content
-    file = inputs[found.input].path.joinpath(found.path).open("rb")
-    file.seek(found.offset or 0)
-    return file
 
 
 def read_boot(path: Path) -> Boot:

@@ -1,7 +1,7 @@
 """Several trees as one: later members in place of earlier ones, layers with what they take away."""
 
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +11,7 @@ from typing import IO, cast
 from imagekit.errors import RecipeError
 from imagekit.plan import Input
 from imagekit.root import oci
-from imagekit.root.sources import clean, folder_members, is_tar, opened_tar, tar_members
+from imagekit.root.sources import clean, folder_members, is_tar, kept_members, opened_tar, tar_members
 from imagekit.root.tree import Member, Reference, read_referring
 
 Content = Callable[[], IO[bytes]]
@@ -26,9 +26,13 @@ class Tree:
     named: dict[str, tuple[Member, Content | None]] = field(default_factory=dict)
     base: set[str] = field(default_factory=set)
     """Paths of an operating system's own, which imagekit's files may take the place of."""
+    owner: tuple[int, int] | None = None
+    """(uid, gid) of all that is added, where it is not its own."""
 
     def add(self, member: Member, content: Content | None = None, *, ours: bool = False) -> None:
         """Add a member, in place of one that is there; RecipeError where one of `ours` is there already."""
+        if self.owner is not None:
+            member = replace(member, uid=self.owner[0], gid=self.owner[1])
         before = self.members.get(member.path)
         if before is not None and (before.kind == "dir") != (member.kind == "dir"):
             raise RecipeError(
@@ -101,34 +105,57 @@ class Tree:
                 self.contents[path] = content
 
 
+def opened(member: Member, content: Content | None, inputs: Mapping[str, Input]) -> IO[bytes]:
+    """Open a file of a tree, where it begins."""
+    if content is not None:
+        return content()
+    found = member.reference
+    assert found is not None  # noqa: S101 -- else it has a content
+    file = inputs[found.input].path.joinpath(found.path).open("rb")
+    file.seek(found.offset or 0)
+    return file
+
+
 def add_tree(
     tree: Tree, source: Input, item: Mapping[str, str], stack: ExitStack, scratch: Path, epoch: int
 ) -> None:
     """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
 
-    Its `form`, where there is one, says that it is a root tar ("root"; what that refers to is the input `refers`),
-    or a tar whatever its name is ("tar"); `called` is its name in errors. Tars stay open until the stack ends; a
-    packed one is unpacked into `scratch`.
+    Its `form`, where there is one, says what it is: "root", a root tar (and what it refers to the input `refers`),
+    "tar", whatever its name is, or "kept", a folder whose modes and owners are kept. `called` is its name in errors.
+    Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
     path, to, form = source.path, item["to"], item.get("form", "")
-    where = item.get("called", str(path))
+    tar_or_folder = path.is_dir() or form in {"root", "tar"} or is_tar(path)
+    if "mode" in item and tar_or_folder:
+        raise RecipeError(f"{path} is no single file, and has modes of its own", hint="leave root.files.mode out")
     if form == "root":
         for member in read_referring(path, item["input"]):
             tree.add(_renamed(member, item))
     elif form == "tar" or (is_tar(path) and not path.is_dir()):
         refers = item["input"] if form == "tar" else None  # else the order in a tar would show
         tar = stack.enter_context(opened_tar(path, scratch))
-        for member, info in tar_members(tar, where, to, epoch):
+        for member, info in tar_members(tar, item.get("called", str(path)), to, epoch):
             _add_of_tar(tree, member, tar, info, refers)
     elif oci.is_layout(path):
         for number, layer in enumerate(oci.layers(path)):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
     elif path.is_dir():
-        for member in folder_members(path, item["input"], to, epoch):
+        for member in _of_folder(path, item, epoch):
             tree.add(member)
     else:
-        add_file(tree, path, to + path.name if to.endswith("/") else to, epoch, ours=False)
+        name = item.get("called", path.name)
+        add_file(tree, path, to + name if to.endswith("/") else to, epoch, mode=item.get("mode"))
+
+
+def _of_folder(path: Path, item: Mapping[str, str], epoch: int) -> Iterator[Member]:
+    if item.get("form") != "kept":
+        yield from folder_members(path, item["input"], item["to"], epoch)
+        return
+    for member, below in kept_members(path, item["to"], epoch):
+        reference = Reference(item["input"], below) if member.kind == "file" else None
+        yield replace(member, mtime=epoch, reference=reference)  # when it was unpacked does not show
 
 
 def _renamed(member: Member, item: Mapping[str, str]) -> Member:
@@ -149,14 +176,16 @@ def _add_of_tar(
         tree.add(member, _content(tar, info))
 
 
-def add_file(tree: Tree, source: Path, to: str, epoch: int, *, ours: bool) -> None:
-    """Add one file."""
+def add_file(
+    tree: Tree, source: Path, to: str, epoch: int, *, ours: bool = False, mode: str | None = None
+) -> None:
+    """Add one file; its mode is 0755 or 0644, unless an octal one is given."""
     status = source.stat()
-    mode = 0o755 if status.st_mode & 0o100 and not ours else 0o644
+    bits = int(mode, 8) if mode else 0o755 if status.st_mode & 0o100 and not ours else 0o644
     path = clean(to, str(source))
     if not path:
         raise RecipeError(f"{source}: {to!r} names no file in the image", hint='to = "/etc/app.conf", or "/etc/"')
-    tree.add(Member(path, "file", mode, epoch, size=status.st_size), lambda: source.open("rb"), ours=ours)
+    tree.add(Member(path, "file", bits, epoch, size=status.st_size), lambda: source.open("rb"), ours=ours)
 
 
 def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: int) -> None:

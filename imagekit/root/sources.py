@@ -19,7 +19,7 @@ import zstandard
 from imagekit.errors import RecipeError
 from imagekit.plan import Input, Json
 from imagekit.root.tree import KINDS, XATTR, Member, Reference, from_tarinfo
-from imagekit.sparse import walk
+from imagekit.sparse import attributes, walk
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tar.zst")
 
@@ -117,6 +117,31 @@ def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Mem
                 first[entry.key] = path
             mode = 0o755 if entry.kind == "exec" else 0o644
             yield Member(path, "file", mode, epoch, size=entry.size, reference=Reference(name, below))
+
+
+def kept_members(folder: Path, to: str, epoch: int) -> Iterator[tuple[Member, str]]:
+    """Yield the members of a system's folder and where each lies below it: modes, owners and devices as they are.
+
+    No time is later than the epoch.
+    """
+    first: dict[tuple[int, int], str] = {}
+    start = len(os.path.join(folder, ""))
+    for entry in walk(folder, every=True):
+        path = clean(f"{to}/{entry.path[start:]}", str(folder))
+        hard = entry.key is not None and first.setdefault(entry.key, path) != path
+        kind = "hard" if hard else "file" if entry.kind == "exec" else entry.kind
+        member = Member(
+            path,
+            kind,
+            entry.mode,
+            min(entry.mtime, epoch),
+            *entry.owner,
+            size=0 if hard else entry.size,
+            target=os.readlink(entry.path) if kind == "link" else first[entry.key] if hard and entry.key else "",
+            device=entry.device,
+            xattrs={} if hard else attributes(entry.path),
+        )
+        yield _checked(member, str(folder)), entry.path[start:]
 
 
 @contextmanager
