@@ -8,27 +8,30 @@ modules, and device nodes that it makes cannot be opened.
 
 import json
 import os
+import shutil
+import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagekit.command import Completed, TooSlowError, require, run
+from imagekit.command import require, run
 from imagekit.errors import BuildError, ImagekitError
 from imagekit.root.unpack import unpack
 from imagekit.root.write import write_folder
 
-# $1: the tree; then what to start in it. After the move the tree is on top of all that the host has mounted.
+# $1: the tree; $2: a mount option for it; then what to start in it. After the move the tree is on top of all that
+# the host has mounted.
 _ENTER = """
 set -e
 cd "$1"
-shift
-echo localhost >/proc/sys/kernel/hostname || :
-mount --bind -o nodev . .
+mount --bind ${2:+-o "$2"} . .
+shift 2
 cd "$PWD"
 mount -t proc -o nosuid,nodev,noexec proc proc
-mount -t tmpfs -o nosuid,mode=755,size=64k tmpfs dev
+mount -t tmpfs -o nosuid,nodev,mode=755,size=64k tmpfs dev
 for node in null zero full random urandom tty; do
   : >"dev/$node"
   mount --bind "/dev/$node" "dev/$node"
@@ -39,9 +42,11 @@ ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 mkdir -m 1777 dev/shm
 umask 022
-mount --move . /
+mount -n --move . /
 exec "$@"
 """
+# Starts the rest: its exit status goes to stdout, the end of all that it says to stderr.
+_KEEP_END = '{ { "$@" 3>&-; echo $? >&3; } 2>&1 | tail -c 4000 >&2; } 3>&1'
 _CAPABILITIES = (
     "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service",
     "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap",
@@ -53,13 +58,20 @@ _ENVIRONMENT = {
     "TZ": "UTC",
     "DEBIAN_FRONTEND": "noninteractive",
 }
-_NO_SUCH = {126: "it cannot be executed: is the tree of this machine's architecture?", 127: "the tree has it not"}
+_NO_SUCH = {
+    126: "it cannot be executed: is the tree of this machine's architecture?",
+    127: "the tree has it not",
+}
 _LINES = 15
+_KILLED = 128 + 9
+_PATIENCE = 60  # seconds in which what was killed ends
+_ALL_IDS = str((1 << 32) - 1)
 _SHOWN = 100  # characters of a command
 
 
 def main(job: Path) -> int:
     """Do a job; return the exit status. What went wrong is told in `failed.json` beside it."""
+    socket.sethostname("localhost")
     told = json.loads(job.read_text())
     folder = Path(told["folder"])
     try:
@@ -72,6 +84,9 @@ def main(job: Path) -> int:
         failed = {"brief": error.brief, "details": error.details, "hint": error.hint}
         job.with_name("failed.json").write_text(json.dumps(failed))
         return 1
+    finally:
+        # Outside of a user namespace, what belongs to its other users can only be removed by root.
+        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -80,37 +95,36 @@ def _run(tree: Path, command: Mapping[str, Any], epoch: int) -> None:
     environment = {**_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(epoch), **command["environment"]}
     kept = ",".join(f"+{name}" for name in _CAPABILITIES)
     shown = command["shown"].strip().partition("\n")[0][:_SHOWN]
-    try:
-        with _name_servers(tree, wanted=network):
-            done = run(
-                "unshare", "--mount", "--pid", "--ipc", "--uts", *(() if network else ("--net",)), "--fork",
-                "--kill-child", "sh", "-c", _ENTER, "sh", tree,
-                require("env"), "-i", *(f"{name}={value}" for name, value in environment.items()),
-                require("setpriv"), f"--bounding-set=-all,{kept}", "--inh-caps=-all",
-                require("chroot"), ".", *argv,
-                timeout=seconds, ok=range(-64, 256),
-            )  # fmt: skip
-    except TooSlowError as error:
+    begun = time.monotonic()
+    with _name_servers(tree, wanted=network):
+        done = run(
+            "sh", "-c", _KEEP_END, "sh", require("timeout"), "--foreground", "--signal=KILL", str(seconds),
+            require("unshare"), "--mount", "--pid", "--ipc", "--uts", *(() if network else ("--net",)), "--fork",
+            "--kill-child", "sh", "-c", _ENTER, "sh", tree, _option(),
+            require("env"), "-i", *(f"{name}={value}" for name, value in environment.items()),
+            require("setpriv"), f"--bounding-set=-all,{kept}", "--inh-caps=-all",
+            require("chroot"), ".", *argv,
+            timeout=seconds + _PATIENCE,
+        )  # fmt: skip
+    status, said = int(done.stdout), done.stderr.decode(errors="backslashreplace").strip()
+    details = "\n".join(said.splitlines()[-_LINES:])
+    if status == _KILLED and time.monotonic() - begun >= seconds:
         raise BuildError(
-            f"a command of root.run did not end within {seconds:g} s: {shown}",
-            details=_end(error.said),
+            f"a command of root.run did not end within {seconds} s: {shown}",
+            details=details,
             hint="it was ended, with all that it had started; timeout = … gives it longer",
-        ) from error
-    if done.status:
-        raise _failed(shown, done, network=network)
+        )
+    if status:
+        raise BuildError(
+            f"a command of root.run failed (exit status {status}): {shown}",
+            details=details,
+            hint=_NO_SUCH.get(status, "" if network else "it has no network unless network = true"),
+        )
 
 
-def _failed(shown: str, done: Completed, *, network: bool) -> BuildError:
-    hint = _NO_SUCH.get(done.status, "" if network else "it has no network unless network = true")
-    return BuildError(
-        f"a command of root.run failed (exit status {done.status}): {shown}",
-        details=_end((done.stdout + done.stderr).decode(errors="backslashreplace")),
-        hint=hint,
-    )
-
-
-def _end(said: str) -> str:
-    return "\n".join(said.strip().splitlines()[-_LINES:])
+def _option() -> str:
+    """Return what keeps nodes in the tree from being opened; in a user namespace nobody can make any."""
+    return "nodev" if Path("/proc/self/uid_map").read_text().split() == ["0", "0", _ALL_IDS] else ""
 
 
 @contextmanager

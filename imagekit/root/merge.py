@@ -122,7 +122,7 @@ def add_tree(
     """Add what a recipe names: a folder, a tar, an OCI image layout or a file; `item` has its `input` and `to`.
 
     Its `form`, where there is one, says what it is: "root", a root tar (and what it refers to the input `refers`),
-    "tar", whatever its name is, or "kept", a folder whose modes and owners are kept. `called` is its name in errors.
+    "tar", whatever its name is, or "kept", a folder with its modes and owners. `called` is its name in errors.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
     path, to, form = source.path, item["to"], item.get("form", "")

@@ -34,8 +34,8 @@ def write_run(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json
     }
     job.write_text(json.dumps(told))
     done = run(
-        "setpriv", "--pdeathsig", "KILL", "unshare", *_user(), "--mount", "--pid", "--fork", "--kill-child",
-        "--mount-proc", sys.executable, "-P", "-m", "imagekit.root.inside", job,
+        "setpriv", "--pdeathsig", "KILL", "unshare", *_user(), "--mount", "--pid", "--uts", "--fork",
+        "--kill-child", "--mount-proc", sys.executable, "-P", "-m", "imagekit.root.inside", job,
         timeout=_longest(options), ok=(0, 1), env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     if done.status:

@@ -26,6 +26,7 @@ def compose(tmp_path: Path) -> Compose:
         kernel: str | None = None,
         files: dict[str, str] | None = None,
         epoch: int = EPOCH,
+        form: str = "",
     ) -> Path:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         pairs = [tree if isinstance(tree, tuple) else (tree, "/") for tree in trees]
@@ -36,7 +37,10 @@ def compose(tmp_path: Path) -> Compose:
         options = {
             "kernel": kernel,
             "files": files or {},
-            "trees": [{"input": name, "to": to} for name, (_, to) in zip(inputs, pairs, strict=False)],
+            "trees": [
+                {"input": name, "to": to, **({"form": form} if form else {})}
+                for name, (_, to) in zip(inputs, pairs, strict=False)
+            ],
             "epoch": epoch,
         }
         write_root(inputs, folder / "root", options)
