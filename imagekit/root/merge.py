@@ -197,7 +197,10 @@ def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: i
             for one in [one for one in tree.members if one.startswith(f"{folder}/" if folder else "")]:
                 tree.remove(one)
         elif name.startswith(oci.WHITEOUT):
-            tree.remove("/".join(filter(None, (folder, name.removeprefix(oci.WHITEOUT)))))
+            gone = name.removeprefix(oci.WHITEOUT)
+            if gone in {"", ".", ".."}:
+                raise RecipeError(f"{source}: {member.path!r} takes away what is no name", hint="a damaged layer?")
+            tree.remove("/".join(filter(None, (folder, gone))))
     for member, info in found:
         if member.path.rpartition("/")[2].startswith(oci.WHITEOUT):
             continue

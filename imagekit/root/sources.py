@@ -9,10 +9,12 @@ import re
 import shutil
 import tarfile
 import zlib
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import zstandard
 
@@ -51,6 +53,7 @@ _LONGEST_PATH = 3000  # bytes: with the folder that it is unpacked in, below Lin
 _LONGEST_LINK = 1023  # bytes: what the smallest block of ext2 holds
 _IDS = (1 << 32) - 1  # the last one means none
 _MAJORS, _MINORS = 1 << 12, 1 << 16  # debugfs takes no more
+_LIBARCHIVE = "LIBARCHIVE.xattr."
 # Others (a Mac's) have no place in a file system of Linux.
 _XATTR = re.compile(rf"{re.escape(XATTR)}(user|security|trusted|system)\.[^\0\n]+")
 
@@ -184,10 +187,24 @@ def tar_members(tar: tarfile.TarFile, where: str, to: str, epoch: int) -> Iterat
             info.mtime = max(0, min(int(info.mtime), epoch))
             if info.islnk():
                 info.linkname = clean(f"{to}/{info.linkname}", where)
-            info.pax_headers = {name: value for name, value in info.pax_headers.items() if _XATTR.fullmatch(name)}
+            info.pax_headers = _xattrs(info.pax_headers)
             if info.name:
                 yield _checked(from_tarinfo(info), where), info
         _check_end(tar)
+
+
+def _xattrs(records: Mapping[str, str]) -> dict[str, str]:
+    """Return the records of extended attributes; libarchive's own form, which bsdtar writes beside star's, as star's.
+
+    LIBARCHIVE.xattr.NAME: the name in percent encoding, the value in base64 without padding (libarchive,
+    archive_write_set_format_pax.c). ValueError for what is none.
+    """
+    found = {}
+    for name, value in records.items():
+        if name.startswith(_LIBARCHIVE):
+            data = b64decode(value + "=" * (-len(value) % 4), validate=True)
+            found[XATTR + unquote(name.removeprefix(_LIBARCHIVE))] = data.decode("utf-8", "surrogateescape")
+    return {name: value for name, value in {**found, **records}.items() if _XATTR.fullmatch(name)}
 
 
 def _holes(info: tarfile.TarInfo) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
-from imagekit.root import Member
 from tests.cli.conftest import Cli, cli
 from tests.root.conftest import entry, tar_bytes
 
@@ -45,7 +44,7 @@ def listed(image: Path, folder: str) -> dict[str, str]:
     lines = [
         line.split("/") for line in run("debugfs", "-R", f"ls -p {folder}", image).text().splitlines() if line
     ]
-    return {line[5]: " ".join(line[2:5]) for line in lines if line[5] not in {".", ".."}}
+    return {line[5]: " ".join(line[2:5]) for line in lines if line[5] not in {"", ".", ".."}}
 
 
 def read(image: Path, path: str) -> str:
@@ -87,18 +86,18 @@ def test_keys(cli: Cli, kernels: Path, tmp_path: Path) -> None:
     assert read(built(cli, tmp_path, keys), "/home/me/.ssh/authorized_keys") == f"{other}\n"
 
 
-SECRET = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ"
+ENVELOPE = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ"
 
 
 @pytest.mark.parametrize(
     "text,words",
     [
         (
-            f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----\n",
+            f"-----BEGIN OPENSSH PRIVATE KEY-----\n{ENVELOPE}\n-----END OPENSSH PRIVATE KEY-----\n",
             "is a private key",
         ),
-        (f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n", "is a private key"),
-        (SECRET, "no public key"),
+        (f"-----BEGIN RSA PRIVATE KEY-----\n{ENVELOPE}\n", "is a private key"),
+        (ENVELOPE, "no public key"),
         ("", "no public key"),
         (f"{KEY}\n{KEY}\n", "no public key"),
         (KEY.replace("ed25519", "rsa"), "no public key"),
@@ -110,7 +109,7 @@ def test_keys_that_are_none(text: str, words: str, cli: Cli, kernels: Path, tmp_
     (tmp_path / "id").write_text(text)
     said = refused(cli, tmp_path, 'ssh = [{ keys = ["id"] }]\n')
     assert words in said
-    assert SECRET not in said
+    assert ENVELOPE not in said
 
 
 def test_keys_for_nobody(cli: Cli, kernels: Path, tmp_path: Path) -> None:
@@ -228,4 +227,3 @@ def test_where_the_bytes_of_a_system_s_tar_lie(cli: Cli, kernels: Path, tmp_path
     roots = [cache / "blobs" / step["digest"] for step in steps if step["step"] in {"tree", "root"}]
     assert len(roots) == 2
     assert all(path.stat().st_size < 1 << 16 for path in roots)
-    assert Member
