@@ -74,7 +74,7 @@ class Root(Model):
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$",
         description="Into /etc/hostname, and /etc/hosts as 127.0.1.1.",
     )
-    ssh: tuple[Ssh, ...] = Field(default=(), strict=False)
+    ssh: tuple[Ssh, ...] = Field(default=(), strict=False, description="Who may log in, and with which keys.")
 
 
 class Filesystem(Model):

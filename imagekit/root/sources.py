@@ -194,7 +194,7 @@ def tar_members(tar: tarfile.TarFile, where: str, to: str, epoch: int) -> Iterat
 
 
 def _xattrs(records: Mapping[str, str]) -> dict[str, str]:
-    """Return the records of extended attributes; libarchive's own form, which bsdtar writes beside star's, as star's.
+    """Return the records of extended attributes, libarchive's own form, which bsdtar writes too, as star's.
 
     LIBARCHIVE.xattr.NAME: the name in percent encoding, the value in base64 without padding (libarchive,
     archive_write_set_format_pax.c). ValueError for what is none.
