@@ -1,6 +1,7 @@
 """The disk step: table and file system, in one sparse file."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -46,6 +47,7 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     if layout != "plain":
         write_table(out, layout, spot, settings.type, identity(inputs["root"].digest, "disk"))
     make(Place(out, spot.offset, spot.size), settled(needs, settings, free, spot.size), staged)
+    shutil.rmtree(staged.folder)  # now: what the disk has not got yet of it, it need never get
 
 
 def _settings(options: Options, root: str) -> Settings:

@@ -22,11 +22,12 @@ _ROUND = 256  # files
 class Staged:
     """A tree, ready to be put into a file system.
 
-    `inside` are the members that were unpacked into `folder`; `outside` those that must be written from where
-    `sources` says, by path, or made by name.
+    `inside` are the members that were unpacked into `folder`, where all belongs to `owner`, (uid, gid); `outside`
+    those that must be written from where `sources` says, by path, or made by name.
     """
 
     folder: Path
+    owner: tuple[int, int] = (-1, -1)
     inside: list[Member] = field(default_factory=list)
     outside: list[Member] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
@@ -44,7 +45,8 @@ def stage(root: Path, inputs: Mapping[str, Input], folder: Path) -> Staged:
     size now.
     """
     folder.mkdir()
-    staged = Staged(folder)
+    status = folder.stat()
+    staged = Staged(folder, (status.st_uid, status.st_gid))
     unpacked: set[str] = set()
     with _Tars(inputs) as tars:
         for member, content in read_root(root):
@@ -72,7 +74,7 @@ class _Tars:
         self._inputs, self._stack = inputs, ExitStack()
         self._open: dict[str, int] = {}
         self._folders: set[Path] = set()
-        self._copies: list[tuple[int, int, int, Path]] = []
+        self._copies: list[tuple[int, int, Member, Path]] = []
         self._pool = self._stack.enter_context(ThreadPoolExecutor(_COPIERS))
 
     def __enter__(self) -> Self:
@@ -92,7 +94,7 @@ class _Tars:
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._folders.add(path.parent)
-        self._copies.append((tar, place.offset or 0, member.size, path))
+        self._copies.append((tar, place.offset or 0, member, path))
         if len(self._copies) == _ROUND:
             self.wait()
 
@@ -103,13 +105,29 @@ class _Tars:
             pass
 
 
-def _copy(what: tuple[int, int, int, Path]) -> None:
-    tar, start, size, path = what
+def _copy(what: tuple[int, int, Member, Path]) -> None:
+    tar, start, member, path = what
+    size = member.size
     with open(path, "xb", buffering=0, opener=_private) as file:
         for at in range(start, start + size, _PIECE):
             length = min(_PIECE, start + size - at)
             if file.write(os.pread(tar, length, at)) != length:
                 raise BuildError("a tar changed while the image was built", hint="run the build again")
+        _dress(file.fileno(), member)
+
+
+def carries_mode(member: Member) -> bool:
+    """Tell whether a staged file is given its own mode and time: the tools must be able to read it.
+
+    setuid and setgid are not everybody's to give.
+    """
+    return member.kind == "file" and bool(member.mode & 0o400) and not member.mode & 0o7000
+
+
+def _dress(descriptor: int, member: Member) -> None:
+    if carries_mode(member):
+        os.fchmod(descriptor, member.mode)
+    os.utime(descriptor, (member.mtime, member.mtime))
 
 
 def _private(path: str, flags: int) -> int:
@@ -128,9 +146,10 @@ def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
         os.link(_below(folder, member.target), path, follow_symlinks=False)
     elif content is not None:
         with path.open("xb") as file:
+            path.chmod(0o600)
             shutil.copyfileobj(content, file, 1 << 20)
-        # Its real mode, too, is set afterwards: the tools must be able to read it.
-        path.chmod(0o600)
+            file.flush()
+            _dress(file.fileno(), member)
 
 
 def _source(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:
