@@ -49,12 +49,13 @@ class SourceInput:
     """A source as its readers get it; hashed once a run, when the first key needs it."""
 
     path: Path
+    kept: bool = False
 
     @cached_property
     def digest(self) -> str:
         """The content's digest; of a folder, that of all it holds. RecipeError when it cannot be read."""
         try:
-            return digest_tree(self.path) if self.path.is_dir() else digest_file(self.path)
+            return digest_tree(self.path, kept=self.kept) if self.path.is_dir() else digest_file(self.path)
         except OSError as error:
             self.check()
             raise _unreadable(Path(error.filename or self.path), error) from error
@@ -97,7 +98,7 @@ class Runner:
         self.store = store
         self.stopped = Event()
         self._listener = listener
-        self._sources: dict[Source, SourceInput] = {}
+        self._sources: dict[tuple[Path, bool], SourceInput] = {}
         self._telling = Lock()
 
     def run(
@@ -192,15 +193,15 @@ class Runner:
 
     def source(self, source: Source) -> SourceInput:
         """Return a source as an input; RecipeError when it is not there."""
-        known = self._sources.get(source)
+        known = self._sources.get((source.path, source.kept))
         if known is None:
             try:
                 _check_kind(source.path)
-                known = SourceInput(source.path)
+                known = SourceInput(source.path, source.kept)
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
                 raise _unreadable(source.path, error) from error
-            self._sources[source] = known
+            self._sources[source.path, source.kept] = known
         return known
 
     def _key(self, step: Step, inputs: Mapping[str, Input]) -> str:

@@ -37,7 +37,8 @@ def _read(prepared: Prepared) -> Iterator[str]:
     for source in prepared.plan.sources():
         yield _short(source.path)
         if source.path.is_dir():
-            yield from (_short(Path(entry.path)) for entry in walk(source.path) if entry.kind != "link")
+            entries = walk(source.path, every=source.kept)
+            yield from (_short(Path(entry.path)) for entry in entries if entry.kind in {"dir", "file", "exec"})
 
 
 def _short(path: Path) -> str:

@@ -35,9 +35,13 @@ Run = Callable[[Mapping[str, Input], Path, Mapping[str, Json]], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A file or folder of the user's, an input of a plan."""
+    """A file or folder of the user's, an input of a plan.
+
+    Of a folder that is `kept` as it is, modes, owners and extended attributes are part of the content.
+    """
 
     path: Path
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +134,11 @@ class Plan:
             return found
 
         def one(source: Source | Step) -> Source | Step:
-            return merged(source) if isinstance(source, Step) else known.setdefault(str(source.path), source)
+            return (
+                merged(source)
+                if isinstance(source, Step)
+                else known.setdefault(f"{source.path}\0{source.kept}", source)
+            )
 
         return cls(
             tuple(

@@ -2,19 +2,16 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit import recipe, stages, targets, trees
 from imagekit.build import Planned, Runner
-from imagekit.errors import KernelError, RecipeError, UnsuitedError, UsageError
-from imagekit.filesystem import Lvm
-from imagekit.kernel import KernelFacts, Refusal, can_repack, repacked
-from imagekit.plan import Plan, Source, Step
+from imagekit.candidate import Candidate, find
+from imagekit.errors import KernelError, UnsuitedError, UsageError
+from imagekit.kernel import KernelFacts, Refusal
+from imagekit.plan import Plan
 from imagekit.recipe import Image
-from imagekit.root import Boot, read_boot
-from imagekit.store import Stored
 
 ALL = "all"
 
@@ -97,7 +94,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
         if tree is not None and not making and image.kernel is None and not tree.planned.cached:
             pending.append(_pending(image, tree, request))
             continue
-        candidate = _candidate(image, runner, epoch, tree.step if tree else None)
+        candidate = find(image, runner, epoch, tree.step if tree else None)
         facts[name], described[name] = candidate.job.facts, candidate.job.image
         good, bad = _sorted_out(candidate, request.targets or image.targets)
         skipped += bad
@@ -156,107 +153,7 @@ def _name(image: Image) -> str:
     return image.name or ""
 
 
-@dataclass
-class _Kernels:
-    """Runs the steps that a plan needs beforehand: they find a kernel, and read it."""
-
-    runner: Runner
-    image: str
-    made: dict[Step, Stored] = field(default_factory=dict)
-
-    def run(self, step: Step, *, telling: bool = False) -> Stored:
-        """Run one step, and those before it that have not run; `telling` has the listener hear of it."""
-        for source in step.inputs.values():
-            if isinstance(source, Step) and source not in self.made:
-                self.run(source)
-        self.made[step], _ = self.runner.run(step, self.made, self.image, telling=telling)
-        return self.made[step]
-
-    def facts(self, kernel: Source | Step) -> KernelFacts:
-        """Return a kernel's facts."""
-        stored = self.run(stages.facts_step(kernel))
-        with stored.reading():
-            return stages.read_facts(stored.path)
-
-
-@dataclass
-class _Candidate:
-    """An image's job, and the same with its bzImage repacked, once a target's loader cannot unpack that."""
-
-    job: stages.Job
-    kernels: _Kernels
-
-    def job_for(self, target: str) -> stages.Job:
-        """Return the job as the target boots it; as it is where nothing helps."""
-        job, refusal = self.job, targets.load(target).refusal
-        if not can_repack(job.facts) or refusal(job.facts, job.image) is None:
-            return job
-        return self.repacked if refusal(repacked(job.facts), job.image) is None else job
-
-    @cached_property
-    def repacked(self) -> stages.Job:
-        """The job with the kernel packed by gzip."""
-        step = stages.repack_step(self.job.kernel)
-        return replace(self.job, kernel=step, facts=self.kernels.facts(step), repacked=True)
-
-
-def _candidate(image: Image, runner: Runner, epoch: int, system: Step | None) -> _Candidate:
-    """Return an image's job, its kernel read; one that lies in a tree is found, and taken out of it.
-
-    `system` makes that tree; it runs here where the kernel lies in it.
-    """
-    name = _name(image)
-    kernels = _Kernels(runner, name)
-    kernel: Source | Step = Source(image.kernel or Path())
-    tree = system or (Source(image.root.tree) if image.root.tree else None)
-    boot = None
-    if system is not None:
-        image = _labelled(image)  # its fstab says so
-    if image.kernel is None and tree is not None:
-        if system is not None:
-            kernels.run(system, telling=True)
-        found = stages.boot_step(image, epoch, tree)
-        stored = kernels.run(found)
-        with stored.reading():
-            boot = read_boot(stored.path)
-        kernel = stages.kernel_step(found)
-        image = _with_root(image, boot)
-    facts = kernels.facts(kernel)
-    job = stages.Job(image=image, kernel=kernel, facts=facts, out=Path(name), epoch=epoch, boot=boot, tree=tree)
-    return _Candidate(job, kernels)
-
-
-def _labelled(image: Image) -> Image:
-    label = image.filesystem.label or "root"
-    return image.model_copy(update={"filesystem": image.filesystem.model_copy(update={"label": label})})
-
-
-def _with_root(image: Image, boot: Boot) -> Image:
-    """Return the image with a command line by which an operating system finds its root.
-
-    By its label where an initrd looks for that, or by its volume; Linux alone knows only devices.
-    """
-    words = image.cmdline.split()
-    if any(word.startswith("root=") for word in words):
-        return image
-    filesystem, lvm = image.filesystem, image.disk.lvm
-    initrd = boot.ramdisk or image.ramdisk
-    if lvm is not None:
-        if not initrd:
-            raise RecipeError(
-                "Linux alone opens no LVM, and the tree has no initrd", hint="leave out disk.lvm, or add an initrd"
-            )
-        root = Lvm(lvm.group, lvm.volume).device
-    elif initrd:
-        filesystem = _labelled(image).filesystem
-        root = f"LABEL={filesystem.label}"
-    else:
-        root = "/dev/xvda" if image.disk.layout == "plain" else f"/dev/xvda{2 if image.disk.boot else 1}"
-    cmdline = " ".join([f"root={root}", *(words or ("ro", "console=hvc0"))])
-    return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})
-
-
-def _sorted_out(candidate: _Candidate, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
+def _sorted_out(candidate: Candidate, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
     job = candidate.job
     wanted = list(dict.fromkeys(wanted))
     if ALL in wanted:

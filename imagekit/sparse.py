@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, pairwise
 from pathlib import Path
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IMODE
 from typing import TypeVar
 
 from imagekit.errors import UsageError
@@ -115,28 +115,33 @@ def digest_file(path: Path) -> str:
     return map_blocks(path).digest
 
 
-def digest_tree(path: Path) -> str:
+def digest_tree(path: Path, *, kept: bool = False) -> str:
     """Return the digest of a folder's content: names, types, the owner's execute bit, bytes, links hard and soft.
 
     Owners, times, the other mode bits and the order of the folder's entries are the builder's, not the content's.
+    With `kept`, for a tree that is a system's, modes, owners, device numbers and extended attributes count too.
     """
     whole = hashlib.sha256()
     first: dict[tuple[int, int], bytes] = {}
     with ThreadPoolExecutor(_HASHERS) as pool:
-        entries = list(walk(path))
+        entries = list(walk(path, every=kept))
         contents = chain.from_iterable(pool.map(_contents, _in_rounds(entries)))
         for entry, content in zip(entries, contents, strict=True):
             name = os.fsencode(entry.path[len(os.path.join(path, "")) :])
             # Two names of one file are one file in the image, and two equal files are two.
             twin = b"" if entry.key is None else first.setdefault(entry.key, name)
-            for field in (name, entry.kind.encode(), content, b"" if twin == name else twin):
+            status = (_status(entry),) if kept else ()
+            for field in (name, entry.kind.encode(), content, b"" if twin == name else twin, *status):
                 whole.update(len(field).to_bytes(8, "big") + field)
     return whole.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a folder: kind is `dir`, `link`, `file` or `exec`; key tells hard links of one file."""
+    """One entry of a folder: kind is `dir`, `link`, `file` or `exec`; `char`, `block`, `fifo` if asked for.
+
+    `key` tells hard links of one file; `mode` is the permission bits, `owner` (uid, gid), `device` (major, minor).
+    """
 
     path: str
     kind: str
@@ -144,17 +149,40 @@ class Entry:
     mtime: int
     key: tuple[int, int] | None
     state: tuple[int, int, int]
+    mode: int
+    owner: tuple[int, int]
+    device: tuple[int, int]
 
 
-def walk(folder: str | Path) -> Iterator[Entry]:
-    """Yield a folder's entries below it, sorted by name, links not followed; UsageError on other kinds."""
+def walk(folder: str | Path, *, every: bool = False) -> Iterator[Entry]:
+    """Yield a folder's entries below it, sorted by name, links not followed; UsageError on other kinds.
+
+    With `every`, devices and pipes are entries too, and sockets, which only mean something to who made them, none.
+    """
     with os.scandir(folder) as found:
         children = sorted(found, key=lambda child: os.fsencode(child.name))
     for child in children:
-        entry = _entry(child)
+        entry = _entry(child, every=every)
+        if entry is None:
+            continue
         yield entry
         if entry.kind == "dir":
-            yield from walk(child.path)
+            yield from walk(child.path, every=every)
+
+
+def attributes(path: str) -> dict[str, bytes]:
+    """Return a file's extended attributes, links not followed; those of SELinux are the builder's machine's."""
+    try:
+        names = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            return {}
+        raise
+    return {
+        name: os.getxattr(path, name, follow_symlinks=False)
+        for name in sorted(names)
+        if name != "security.selinux"
+    }
 
 
 def fingerprint(path: Path) -> bytes:
@@ -163,7 +191,7 @@ def fingerprint(path: Path) -> bytes:
     status = path.stat()
     whole.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)).encode())
     if path.is_dir():
-        for entry in walk(path):
+        for entry in walk(path, every=True):
             # A folder's own times change when a reader's temporary file comes and goes; its entries tell enough.
             state = () if entry.kind == "dir" else (entry.size, *entry.state)
             whole.update(repr((entry.path, entry.kind, state)).encode())
@@ -259,28 +287,37 @@ def _in_rounds(items: Iterable[_T]) -> Iterator[list[_T]]:
     yield some
 
 
-def _entry(child: "os.DirEntry[str]") -> Entry:
+_KINDS = {S_IFDIR: "dir", S_IFLNK: "link", S_IFREG: "file"}
+_SPECIAL = {S_IFCHR: "char", S_IFBLK: "block", S_IFIFO: "fifo"}
+
+
+def _entry(child: "os.DirEntry[str]", *, every: bool) -> Entry | None:
     status = child.stat(follow_symlinks=False)
-    mode = status.st_mode
-    if S_ISDIR(mode):
-        kind = "dir"
-    elif S_ISLNK(mode):
-        kind = "link"
-    elif S_ISREG(mode):
-        kind = "exec" if mode & 0o100 else "file"
-    else:
+    kind = _KINDS.get(S_IFMT(status.st_mode)) or (_SPECIAL.get(S_IFMT(status.st_mode)) if every else None)
+    if kind is None and every:
+        return None
+    if kind is None:
         raise UsageError(
             f"{child.path} is neither a file, a folder nor a symbolic link",
             hint="device nodes, pipes and sockets come in a tar, not in a folder",
         )
+    regular = kind == "file"
+    device = (os.major(status.st_rdev), os.minor(status.st_rdev)) if kind in {"char", "block"} else (0, 0)
     return Entry(
         child.path,
-        kind,
-        status.st_size if kind in {"file", "exec"} else 0,
+        "exec" if regular and status.st_mode & 0o100 else kind,
+        status.st_size if regular else 0,
         int(status.st_mtime),
-        (status.st_dev, status.st_ino) if status.st_nlink > 1 and kind in {"file", "exec"} else None,
+        (status.st_dev, status.st_ino) if regular and status.st_nlink > 1 else None,
         (status.st_mtime_ns, status.st_ctime_ns, status.st_ino),
+        S_IMODE(status.st_mode),
+        (status.st_uid, status.st_gid),
+        device,
     )
+
+
+def _status(entry: Entry) -> bytes:
+    return repr((entry.mode, entry.owner, entry.device, attributes(entry.path))).encode()
 
 
 def _contents(entries: list[Entry]) -> list[bytes]:
@@ -288,10 +325,10 @@ def _contents(entries: list[Entry]) -> list[bytes]:
 
 
 def _content(entry: Entry) -> bytes:
-    if entry.kind == "dir":
-        return b""
     if entry.kind == "link":
         return os.fsencode(os.readlink(entry.path))
+    if entry.kind not in {"file", "exec"}:
+        return b""
     with open(entry.path, "rb", buffering=0) as file:
         # file_digest makes a buffer of 256 KiB each time: too much for small files by the thousand.
         if entry.size <= BLOCK:

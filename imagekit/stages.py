@@ -15,9 +15,8 @@ from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
-from imagekit.root import Boot, write_boot, write_kernel, write_root
+from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
 
-_TREE = "files-from"  # what the disk step reads, too, begins with files-
 Guest = Literal["pv", "pvh"]
 
 
@@ -26,7 +25,7 @@ class Job:
     """What a target is asked to plan: one image, its kernel and the kernel's facts, where the artifact goes.
 
     `epoch` is the time of everything in the image, in seconds since 1970; `boot` what the tree of `root.from`
-    boots, where the kernel comes out of that; `tree` is that tree; `repacked` tells that the kernel is no longer
+    boots, where the kernel comes out of that; `system` is that tree; `repacked` tells that the kernel is no longer
     as its maker packed it.
     """
 
@@ -36,7 +35,7 @@ class Job:
     out: Path
     epoch: int
     boot: Boot | None = None
-    tree: Source | Step | None = None
+    system: System | None = None
     repacked: bool = False
 
     @property
@@ -58,10 +57,10 @@ class Job:
         return self.boot is None or self.repacked
 
 
-def boot_step(image: Image, epoch: int, tree: Source | Step) -> Step:
+def boot_step(image: Image, epoch: int, tree: System) -> Step:
     """Return the step that finds what the tree of `root.from` boots."""
-    options: dict[str, Json] = {"kernel": image.root.kernel, "epoch": epoch, **_form(tree)}
-    return Step("boot", write_boot, {"tree": tree}, options)
+    options: dict[str, Json] = {"kernel": image.root.kernel, "tree": tree.item, "epoch": epoch}
+    return Step("boot", write_boot, tree.inputs, options)
 
 
 def kernel_step(boot: Step) -> Step:
@@ -104,19 +103,20 @@ def root_step(job: Job, guest: Guest) -> Step:
         partition=None if image.disk.layout == "plain" else 0,
         pv=guest == "pv",
     )
+    base = job.system
+    files, items = brought(image)
+    keys, first_boot = introduction(image)
     options: dict[str, Json] = {
         "kernel": job.kernel_path if job.brings_kernel else None,
         "ramdisk": ramdisk,
         "files": dict(boot_files(entry)),
-        "trees": [
-            *([{"input": _TREE, "to": "/", "base": "yes", **_form(job.tree)}] if job.tree else []),
-            *({"input": f"files-{number}", "to": item.to} for number, item in enumerate(image.root.files)),
-        ],
-        "names": [item.source.name for item in image.root.files],
+        "trees": [*([{**base.item, "base": "yes"}] if base else []), *([] if image.root.run else items)],
+        **({"first_boot": first_boot} if base else {}),
         "epoch": job.epoch,
     }
     inputs: dict[str, Source | Step] = {"kernel": job.kernel} if job.brings_kernel else {}
-    inputs |= _trees(job)
+    inputs |= {**base.inputs, **keys} if base else {}
+    inputs |= {} if image.root.run else files
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     return Step("root", write_root, inputs, options, revision=3)
@@ -276,13 +276,3 @@ def _more(root: str, options: Mapping[str, Json]) -> dict[str, Json]:
 
 def _wrapped(file: Input, form: str) -> Wrapped:
     return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
-
-
-def _trees(job: Job) -> dict[str, Source | Step]:
-    files = {f"files-{number}": Source(item.source) for number, item in enumerate(job.image.root.files)}
-    return {_TREE: job.tree, **files} if job.tree else {**files}
-
-
-def _form(tree: Source | Step) -> dict[str, str]:
-    """Return the option that tells what a tree is, where its name does not: a step's is a tar."""
-    return {"form": "tar", "made_by": tree.name} if isinstance(tree, Step) else {}

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from imagekit.errors import RecipeError
-from imagekit.filesystem.staging import Staged
+from imagekit.filesystem.staging import Staged, carries_mode
 from imagekit.root import Member
 
 _LONGEST = 3900  # libss reads lines of 8 KiB, and a line may hold two names
@@ -29,7 +29,7 @@ _NODES = {"char": "c", "block": "b", "fifo": "p"}
 
 def batch(staged: Staged, epoch: int) -> bytes:
     """Return the commands that write what is outside, and set owners, modes and times of everything."""
-    lines = [*_stamps("/", Member("", "dir", 0o755, epoch), epoch, staged=True)]
+    lines = [*_stamps("/", Member("", "dir", 0o755, epoch), epoch, (0, 0))]
     inside = {member.path for member in staged.inside}
     links = Counter(member.target for member in staged.outside if member.kind == "hard")
     for folder, members in _by_folder(staged.members()):
@@ -60,23 +60,27 @@ def _commands(member: Member, staged: Staged, epoch: int, *, inside: bool) -> It
         major, minor = member.device
         numbers = "" if member.kind == "fifo" else f" {major} {minor}"
         yield f"mknod {name} {_NODES[member.kind]}{numbers}"
-    yield from _stamps(here, member, epoch, staged=inside)
+    yield from _stamps(here, member, epoch, staged.owner if inside else None)
     for attribute, value in sorted(member.xattrs.items()):
         yield f"ea_set -f {_quoted(os.fspath(_value(staged, value)))} {here} {_quoted(attribute)}"
 
 
-def _stamps(name: str, member: Member, epoch: int, *, staged: bool) -> Iterator[str]:
-    yield f"sif {name} mode 0{_MODES[member.kind] | member.mode:o}"
+def _stamps(name: str, member: Member, epoch: int, copied: tuple[int, int] | None) -> Iterator[str]:
+    """Yield what sets a member right; `copied` is the owner of one that mke2fs copied."""
+    staged = copied is not None
+    dressed = staged and carries_mode(member)
+    if not dressed:
+        yield f"sif {name} mode 0{_MODES[member.kind] | member.mode:o}"
     # What debugfs wrote belongs to 0:0 and is of the epoch until 2038; what mke2fs copied is the builder's.
     late = epoch >= _2038
-    staged = staged or late
-    if staged or member.uid:
+    uid, gid = copied or (0, 0)
+    if member.uid != uid:
         yield f"sif {name} uid {member.uid}"
-    if staged or member.gid:
+    if member.gid != gid:
         yield f"sif {name} gid {member.gid}"
-    if staged or member.mtime != epoch:
+    if late or (not dressed if staged else member.mtime != epoch):
         yield f"sif {name} mtime @{member.mtime}"
-    if staged:
+    if staged or late:
         yield f"sif {name} atime @{epoch}"
         yield f"sif {name} ctime @{epoch}"
     if late:

@@ -3,25 +3,32 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from imagekit.errors import BuildError
 from imagekit.filesystem.parts import Part, read_part
 from imagekit.plan import Input
 from imagekit.root import Member, Reference
 
+_PIECE = 1 << 20  # bytes
+_COPIERS = 2  # one reads while the other writes; more only wait for the disk
+_ROUND = 256  # files
+
 
 @dataclass
 class Staged:
     """A tree, ready to be put into a file system.
 
-    `inside` are the members that were unpacked into `folder`, or that every file system has; `outside` those that
-    must be written from where `sources` says, by path, or made by name.
+    `inside` are the members that were unpacked into `folder`, where all belongs to `owner`, (uid, gid), or that
+    every file system has; `outside` those that must be written from where `sources` says, or made by name.
     """
 
     folder: Path
+    owner: tuple[int, int] = (-1, -1)
     inside: list[Member] = field(default_factory=list)
     outside: list[Member] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
@@ -33,31 +40,106 @@ class Staged:
 
 
 def stage(root: Path, inputs: Mapping[str, Input], folder: Path, part: Part = "whole") -> Staged:
-    """Unpack a root tar's own files and links below a new folder, in folders as needed; refer to the rest.
+    """Unpack a root tar's files and links below a new folder, with the folders they need; refer to the rest.
 
-    `inputs` are the folders that the tar refers to. BuildError when one of their files is of another size now.
+    `inputs` are the folders and tars that it refers to; what lies in tars is unpacked, too. BuildError when one of
+    their files is of another size now.
     """
     folder.mkdir()
-    staged = Staged(folder)
+    status = folder.stat()
+    staged = Staged(folder, (status.st_uid, status.st_gid))
     unpacked: set[str] = set()
     folders: list[Member] = []
-    for member, content in read_part(root, part):
-        if member.kind == "dir":
-            folders.append(member)
-            continue
-        if member.reference is not None:
-            staged.sources[member.path] = source_of(member, member.reference, inputs)
-        elif member.kind in {"file", "link"} or member.target in unpacked:
-            _unpack(member, content, folder)
-            if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
-                unpacked.add(member.path)
-            staged.inside.append(member)
-            continue
-        staged.outside.append(member)
+    with _Tars(inputs) as tars:
+        for member, content in read_part(root, part):
+            found = member.reference
+            if member.kind == "dir":
+                folders.append(member)
+                continue
+            if found is not None and found.offset is None:
+                staged.sources[member.path] = source_of(member, found, inputs)
+            elif found is not None or member.kind in {"file", "link"} or member.target in unpacked:
+                if found is not None:
+                    tars.copy(member, found, _below(folder, member.path))
+                else:
+                    tars.wait()  # for what a hard link names
+                    _unpack(member, content, folder)
+                if member.kind == "file":  # mke2fs makes two of a symbolic link with two names
+                    unpacked.add(member.path)
+                staged.inside.append(member)
+                continue
+            staged.outside.append(member)
     for member in folders:  # those that nothing was unpacked into are made by name: a call of the system less
         made = _below(folder, member.path).is_dir() or member.path == "lost+found"
         (staged.inside if made else staged.outside).append(member)
     return staged
+
+
+class _Tars:
+    """The tars that a root tar refers to, each opened once; reading and writing go on at the same time."""
+
+    def __init__(self, inputs: Mapping[str, Input]) -> None:
+        self._inputs, self._stack = inputs, ExitStack()
+        self._open: dict[str, int] = {}
+        self._folders: set[Path] = set()
+        self._copies: list[tuple[int, int, Member, Path]] = []
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(_COPIERS))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        with self._stack:
+            if kind is None:
+                self.wait()
+
+    def copy(self, member: Member, place: Reference, path: Path) -> None:
+        """Copy a file's bytes out of its tar to a new file, and make the folders above; `wait` sees it done."""
+        tar = self._open.get(place.input)
+        if tar is None:
+            file = self._stack.enter_context(self._inputs[place.input].path.open("rb"))
+            tar = self._open[place.input] = file.fileno()
+        if path.parent not in self._folders:
+            _make_folders(path.parent)
+            self._folders.add(path.parent)
+        self._copies.append((tar, place.offset or 0, member, path))
+        if len(self._copies) == _ROUND:
+            self.wait()
+
+    def wait(self) -> None:
+        """Make the copies that were asked for; BuildError when a tar is shorter now."""
+        some, self._copies = self._copies, []
+        for _ in self._pool.map(_copy, some):
+            pass
+
+
+def _copy(what: tuple[int, int, Member, Path]) -> None:
+    tar, start, member, path = what
+    size = member.size
+    with open(path, "xb", buffering=0, opener=_private) as file:
+        for at in range(start, start + size, _PIECE):
+            length = min(_PIECE, start + size - at)
+            if file.write(os.pread(tar, length, at)) != length:
+                raise BuildError("a tar changed while the image was built", hint="run the build again")
+        _dress(file.fileno(), member)
+
+
+def carries_mode(member: Member) -> bool:
+    """Tell whether a staged file is given its own mode and time: the tools must be able to read it.
+
+    setuid and setgid are not everybody's to give.
+    """
+    return member.kind == "file" and bool(member.mode & 0o400) and not member.mode & 0o7000
+
+
+def _dress(descriptor: int, member: Member) -> None:
+    if carries_mode(member):
+        os.fchmod(descriptor, member.mode)
+    os.utime(descriptor, (member.mtime, member.mtime))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # its real mode is set afterwards: the tools must be able to read it
 
 
 def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
@@ -69,9 +151,10 @@ def _unpack(member: Member, content: IO[bytes] | None, folder: Path) -> None:
         os.link(_below(folder, member.target), path, follow_symlinks=False)
     elif content is not None:
         with path.open("xb") as file:
+            path.chmod(0o600)
             shutil.copyfileobj(content, file, 1 << 20)
-        # Its real mode, too, is set afterwards: the tools must be able to read it.
-        path.chmod(0o600)
+            file.flush()
+            _dress(file.fileno(), member)
 
 
 def _make_folders(path: Path) -> None:

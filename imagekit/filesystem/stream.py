@@ -7,13 +7,12 @@ from typing import IO
 
 from imagekit.errors import TryAgainError
 from imagekit.filesystem.parts import Part, read_part
-from imagekit.filesystem.staging import source_of
 from imagekit.plan import Input
-from imagekit.root import Member, to_tarinfo
+from imagekit.root import Member, Reference, to_tarinfo
 
 
 def write_stream(root: Path, inputs: Mapping[str, Input], part: Part, epoch: int, file: IO[bytes]) -> None:
-    """Write a part of a root tar to a file, which may be a pipe. `inputs` are the folders that it refers to.
+    """Write a part of a root tar to a file, perhaps a pipe. `inputs` are the folders and tars that it refers to.
 
     Folders come a second time, last: GNU tar sets the times of one as soon as a member lies beside it, and names
     that follow later (hard links, `etc/x` after `etc-x`) would change them.
@@ -29,14 +28,16 @@ def write_stream(root: Path, inputs: Mapping[str, Input], part: Part, epoch: int
             if member.reference is None:
                 tar.addfile(info, content)
             else:
-                _refer(tar, info, source_of(member, member.reference, inputs))
+                _refer(tar, info, member.reference, inputs)
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has written
         for info in (*folders, top):
             tar.addfile(info)
 
 
-def _refer(tar: tarfile.TarFile, info: tarfile.TarInfo, source: str) -> None:
-    with open(source, "rb") as content:
+def _refer(tar: tarfile.TarFile, info: tarfile.TarInfo, found: Reference, inputs: Mapping[str, Input]) -> None:
+    source = inputs[found.input].path / found.path
+    with source.open("rb") as content:
+        content.seek(found.offset or 0)
         try:
             tar.addfile(info, content)
         except OSError as error:

@@ -15,7 +15,7 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.disks import check_disk
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
-from imagekit.recipe.values import MBR_LARGEST, MIB
+from imagekit.recipe.values import MBR_LARGEST, MIB, PUBLIC_KEY
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
@@ -112,11 +112,13 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
     check_disk(image, str(path or "the command line"))
     _check_mbr(image, path, at)
     _check_elements(image, path)
+    _check_system(image, path, at)
     files = tuple(item.model_copy(update={"source": _found(item.source, folder)}) for item in image.root.files)
+    ssh = tuple(item.model_copy(update={"keys": _keys(item.keys, folder)}) for item in image.root.ssh)
     xcp = image.publish.xcp.model_copy(update=_paths(image.publish.xcp, ("credentials", "ca"), folder))
     built = image.root.diskimage_builder
     built = built.model_copy(update={"elements_path": tuple(_found(one, folder) for one in built.elements_path)})
-    root: dict[str, object] = {"files": files, "diskimage_builder": built}
+    root: dict[str, object] = {"files": files, "ssh": ssh, "diskimage_builder": built}
     if image.root.tree is not None:
         root["source"] = _found(image.root.tree, folder)
     keys = _paths(image.ami, ("private_key", "cert", "ec2_cert", "secrets"), folder)
@@ -136,6 +138,23 @@ def _paths(table: Model, names: Iterable[str], folder: Path) -> dict[str, Path]:
     """Return those of a table's paths that are set, made absolute."""
     found = {name: getattr(table, name) for name in names}
     return {name: _found(path, folder) for name, path in found.items() if path is not None}
+
+
+def _keys(keys: Iterable[str], folder: Path) -> tuple[str, ...]:
+    """Return public keys as they are, and the files of others as absolute paths."""
+    return tuple(key if PUBLIC_KEY.match(key) else str(_found(Path(key), folder)) for key in keys)
+
+
+def _check_system(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:
+    """What is done to a system wants one."""
+    for name in ("run", "ssh", "hostname"):
+        if getattr(image.root, name) and image.root.source is None:
+            from imagekit.recipe.explain import place  # noqa: PLC0415 -- a parser that only errors need
+
+            raise RecipeError(
+                f"{place(path, (*at, 'root', name), ('root', name))}: there is no system to do it to",
+                hint='root.from = "tree.tar" names one',
+            )
 
 
 def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:

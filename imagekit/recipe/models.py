@@ -32,6 +32,34 @@ class Files(Model):
     to: ImagePath = Field(
         default="/", description="Where it goes. A file goes into a path that ends with /, else it gets that name."
     )
+    owner: str | None = Field(
+        default=None, pattern=r"^[0-9]{1,9}:[0-9]{1,9}$", description='"UID:GID", of all of it.'
+    )
+    mode: str | None = Field(default=None, pattern=r"^[0-7]{3,4}$", description='"0600": of a single file.')
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=65536)]
+_Words = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
+
+
+class Command(Model):
+    """A command that runs in the tree."""
+
+    run: _Text | _Words = Field(description="For /bin/sh -e, or a list: a program and its arguments.")
+    network: bool = Field(default=False, description="The host's network, and its resolv.conf meanwhile.")
+    timeout: int = Field(default=600, ge=1, le=86400, description="Seconds.")
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="Variables beside PATH, HOME, LC_ALL, TZ, SOURCE_DATE_EPOCH."
+    )
+
+
+class Ssh(Model):
+    """Who may log in by SSH."""
+
+    user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="One of the tree's own.")
+    keys: tuple[str, ...] = Field(
+        strict=False, min_length=1, description='Public keys ("ssh-ed25519 AAAA…"), or their files.'
+    )
 
 
 class Root(Model):
@@ -54,6 +82,16 @@ class Root(Model):
     files: tuple[Files, ...] = Field(
         default=(), strict=False, description="In order; later ones replace earlier ones."
     )
+    run: tuple[Command, ...] = Field(
+        default=(), strict=False, description="Commands in the tree of `from`, in order, after `files`."
+    )
+    hostname: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$",
+        description="Into /etc/hostname, and /etc/hosts as 127.0.1.1.",
+    )
+    ssh: tuple[Ssh, ...] = Field(default=(), strict=False, description="Who may log in, and with which keys.")
 
     @property
     def tree(self) -> Path | None:

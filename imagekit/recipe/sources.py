@@ -6,6 +6,7 @@ from pathlib import Path
 from imagekit.errors import RecipeError
 from imagekit.recipe.models import Image
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
+from imagekit.recipe.values import PUBLIC_KEY
 
 
 def check_sources(images: Sequence[Image], path: Path | None) -> None:
@@ -37,3 +38,7 @@ def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
             yield ("root", "diskimage-builder", "elements_path", number), folder
     for number, item in enumerate(image.root.files):
         yield ("root", "files", number, "from"), item.source
+    for number, ssh in enumerate(image.root.ssh):
+        for index, key in enumerate(ssh.keys):
+            if not PUBLIC_KEY.match(key):
+                yield ("root", "ssh", number, "keys", index), Path(key)

@@ -1,6 +1,7 @@
 """What goes into the file system, as one deterministic tar."""
 
 from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
+from imagekit.root.steps import System, brought, introduction, system
 from imagekit.root.tree import Member, Reference, read_root, to_tarinfo
 from imagekit.root.write import write_root
 
@@ -8,8 +9,12 @@ __all__ = [
     "Boot",
     "Member",
     "Reference",
+    "System",
+    "brought",
+    "introduction",
     "read_boot",
     "read_root",
+    "system",
     "to_tarinfo",
     "write_boot",
     "write_kernel",

@@ -8,14 +8,12 @@ import tarfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import cast
 
 from imagekit.errors import BuildError, RecipeError
 from imagekit.plan import Input, Json
-from imagekit.root.merge import Tree, add_tree
-from imagekit.root.tree import Member
+from imagekit.root.merge import Tree, add_tree, opened
 
 _KERNEL = re.compile(r"boot/(?:vmlinuz|vmlinux|kernel)(?:-(?P<version>[^/]+))?|boot/(?P<unikernel>[^/]+)\.xen")
 _INITRDS = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}", "initramfs-{}", "initrd-{}.img")
@@ -34,18 +32,15 @@ class Boot:
 def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Find what a tree boots, and write a tar of `boot.json` and that `kernel`. A step function.
 
-    Input: `tree`. Options: `kernel`, a path in the tree or None for the newest; `epoch`; `form` and `made_by` of a
-    tree that a step made. RecipeError for none.
+    Inputs: the tree, and what it refers to. Options: `kernel`, a path in the tree or None for the newest; `tree`,
+    as in the root step's `trees`; `epoch`. RecipeError for none.
     """
-    epoch = cast("int", options["epoch"])
-    tree, source = Tree(), inputs["tree"]
+    epoch, item = cast("int", options["epoch"]), cast("Mapping[str, str]", options["tree"])
+    tree, source = Tree(), inputs[item["input"]]
     with ExitStack() as stack:
-        item = {"input": "tree", "to": "/", "form": cast("str", options.get("form", ""))}
         add_tree(tree, source, item, stack, out.with_name("unpacked"), epoch)
-        where = f"the tree by {options['made_by']}" if "made_by" in options else str(source.path)
-        found = _found(tree, cast("str | None", options["kernel"]), where)
+        found = _found(tree, cast("str | None", options["kernel"]), item.get("called", str(source.path)))
         kernel, content = tree.file(found.kernel.lstrip("/"))
-        opened = content or partial(_referred, source.path, kernel)
         with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
             told = json.dumps({"kernel": found.kernel, "ramdisk": found.ramdisk}).encode()
             info = tarfile.TarInfo("boot.json")
@@ -53,14 +48,8 @@ def write_boot(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
             tar.addfile(info, io.BytesIO(told))
             info = tarfile.TarInfo("kernel")
             info.size = kernel.size
-            with opened() as file:
+            with opened(kernel, content, inputs) as file:
                 tar.addfile(info, file)
-
-
-def _referred(folder: Path, member: Member) -> IO[bytes]:
-    """Open a file that is kept by reference."""
-    assert member.reference is not None  # noqa: S101 -- else it has a content
-    return (folder / member.reference.path).open("rb")
 
 
 def read_boot(path: Path) -> Boot:

@@ -2,7 +2,7 @@
 
 import os
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,8 +12,8 @@ from typing import IO, cast
 from imagekit.errors import RecipeError
 from imagekit.plan import Input
 from imagekit.root import oci
-from imagekit.root.sources import clean, folder_members, is_tar, opened_tar, tar_members
-from imagekit.root.tree import Member
+from imagekit.root.sources import clean, folder_members, is_tar, kept_members, opened_tar, tar_members
+from imagekit.root.tree import Member, Reference, read_referring
 
 Content = Callable[[], IO[bytes]]
 
@@ -27,9 +27,13 @@ class Tree:
     named: dict[str, tuple[Member, Content | None]] = field(default_factory=dict)
     base: set[str] = field(default_factory=set)
     """Paths of an operating system's own, which imagekit's files may take the place of."""
+    owner: tuple[int, int] | None = None
+    """(uid, gid) of all that is added, where it is not its own."""
 
     def add(self, member: Member, content: Content | None = None, *, ours: bool = False) -> None:
         """Add a member, in place of one that is there; RecipeError where one of `ours` is there already."""
+        if self.owner is not None:
+            member = replace(member, uid=self.owner[0], gid=self.owner[1])
         before = self.members.get(member.path)
         if before is not None and (before.kind == "dir") != (member.kind == "dir"):
             raise RecipeError(
@@ -119,50 +123,102 @@ class Tree:
                         self.members[path] = replace(link, path=path, target=first)
 
 
+def opened(member: Member, content: Content | None, inputs: Mapping[str, Input]) -> IO[bytes]:
+    """Open a file of a tree, where it begins."""
+    if content is not None:
+        return content()
+    found = member.reference
+    assert found is not None  # noqa: S101 -- else it has a content
+    file = inputs[found.input].path.joinpath(found.path).open("rb")
+    file.seek(found.offset or 0)
+    return file
+
+
 def add_tree(
     tree: Tree, source: Input, item: Mapping[str, str], stack: ExitStack, scratch: Path, epoch: int
 ) -> None:
     """Add what a recipe names: a folder, a tar, an OCI image layout or a file.
 
-    `item` has its `input` and `to`, and `form` "tar" where that is not told by its name.
+    Its `form`, where there is one, says what it is: "root", a root tar (and what it refers to the input `refers`),
+    "tar", whatever its name is (by reference to the input `refers`, if that is given), or "kept", a folder with its
+    modes and owners. `called` is its name in errors.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
-    path, to = source.path, item["to"]
-    if oci.is_layout(path):
+    path, to, form = source.path, item["to"], item.get("form", "")
+    tar_or_folder = path.is_dir() or form in {"root", "tar"} or is_tar(path)
+    if "mode" in item and tar_or_folder:
+        raise RecipeError(f"{path} is no single file, and has modes of its own", hint="leave root.files.mode out")
+    if form == "root":
+        for member in read_referring(path, item["input"]):
+            tree.add(_renamed(member, item))
+    elif form == "tar" or (is_tar(path) and not path.is_dir()):
+        tar = stack.enter_context(opened_tar(path, scratch))
+        for member, info in tar_members(tar, item.get("called", str(path)), to, epoch):
+            _add_of_tar(tree, member, tar, info, item.get("refers"))
+    elif oci.is_layout(path):
         for number, layer in enumerate(oci.layers(path)):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
-    elif item.get("form") == "tar" or (is_tar(path) and not path.is_dir()):
-        tar = stack.enter_context(opened_tar(path, scratch))
-        for member, info in tar_members(tar, path, to, epoch):
-            tree.add(member, _content(tar, info))
     elif path.is_dir():
-        for member in folder_members(path, item["input"], to, epoch):
+        for member in _of_folder(path, item, epoch):
             tree.add(member)
     else:
-        add_file(tree, path, to + path.name if to.endswith("/") else to, epoch, ours=False)
+        name = item.get("called", path.name)
+        add_file(tree, path, to + name if to.endswith("/") else to, epoch, mode=item.get("mode"))
 
 
-def add_file(tree: Tree, source: Path, to: str, epoch: int, *, ours: bool) -> None:
-    """Add one file."""
+def _of_folder(path: Path, item: Mapping[str, str], epoch: int) -> Iterator[Member]:
+    if item.get("form") != "kept":
+        yield from folder_members(path, item["input"], item["to"], epoch)
+        return
+    for member, below in kept_members(path, item["to"], epoch):
+        reference = Reference(item["input"], below) if member.kind == "file" else None
+        yield replace(member, mtime=epoch, reference=reference)  # when it was unpacked does not show
+
+
+def _renamed(member: Member, item: Mapping[str, str]) -> Member:
+    """Return a root tar's member, what it refers to under the name that this step knows it by."""
+    found = member.reference
+    if found is None or found.input == item["input"]:
+        return member
+    return replace(member, reference=replace(found, input=item["refers"]))
+
+
+def _add_of_tar(
+    tree: Tree, member: Member, tar: tarfile.TarFile, info: tarfile.TarInfo, refers: str | None
+) -> None:
+    """Add a tar's member: by reference to the input `refers`, or with its bytes where they lie in pieces."""
+    if refers is not None and info.isreg() and not info.issparse():
+        tree.add(replace(member, reference=Reference(refers, "", info.offset_data)))
+    else:
+        tree.add(member, _content(tar, info))
+
+
+def add_file(
+    tree: Tree, source: Path, to: str, epoch: int, *, ours: bool = False, mode: str | None = None
+) -> None:
+    """Add one file; its mode is 0755 or 0644, unless an octal one is given."""
     status = source.stat()
-    mode = 0o755 if status.st_mode & 0o100 and not ours else 0o644
+    bits = int(mode, 8) if mode else 0o755 if status.st_mode & 0o100 and not ours else 0o644
     path = clean(to, str(source))
     if not path:
         raise RecipeError(f"{source}: {to!r} names no file in the image", hint='to = "/etc/app.conf", or "/etc/"')
-    tree.add(Member(path, "file", mode, epoch, size=status.st_size), lambda: source.open("rb"), ours=ours)
+    tree.add(Member(path, "file", bits, epoch, size=status.st_size), lambda: source.open("rb"), ours=ours)
 
 
 def _add_layer(tree: Tree, tar: tarfile.TarFile, source: Path, to: str, epoch: int) -> None:
     """Add a layer: first it takes away what lower ones have, then it brings its own."""
-    found = list(tar_members(tar, source, to, epoch))
+    found = list(tar_members(tar, str(source), to, epoch))
     for member, _ in found:
         folder, _, name = member.path.rpartition("/")
         if name == oci.OPAQUE:
             for one in [one for one in tree.members if one.startswith(f"{folder}/" if folder else "")]:
                 tree.remove(one)
         elif name.startswith(oci.WHITEOUT):
-            tree.remove("/".join(filter(None, (folder, name.removeprefix(oci.WHITEOUT)))))
+            gone = name.removeprefix(oci.WHITEOUT)
+            if gone in {"", ".", ".."}:
+                raise RecipeError(f"{source}: {member.path!r} takes away what is no name", hint="a damaged layer?")
+            tree.remove("/".join(filter(None, (folder, gone))))
     for member, info in found:
         if member.path.rpartition("/")[2].startswith(oci.WHITEOUT):
             continue

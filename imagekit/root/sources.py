@@ -9,16 +9,19 @@ import re
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import zstandard
 
 from imagekit.errors import RecipeError
+from imagekit.plan import Input, Json
 from imagekit.root.tree import KINDS, XATTR, Member, Reference, from_tarinfo
-from imagekit.sparse import walk
+from imagekit.sparse import attributes, walk
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tar.zst")
 
@@ -50,8 +53,32 @@ _LONGEST_PATH = 3000  # bytes: with the folder that it is unpacked in, below Lin
 _LONGEST_LINK = 1023  # bytes: what the smallest block of ext2 holds
 _IDS = (1 << 32) - 1  # the last one means none
 _MAJORS, _MINORS = 1 << 12, 1 << 16  # debugfs takes no more
+_LIBARCHIVE = "LIBARCHIVE.xattr."
 # Others (a Mac's) have no place in a file system of Linux.
 _XATTR = re.compile(rf"{re.escape(XATTR)}(user|security|trusted|system)\.[^\0\n]+")
+
+
+def packed(path: Path) -> bool:
+    """Tell by its first bytes whether a file is packed, in a way that is read here."""
+    return _opener(path) is not None
+
+
+def _opener(path: Path) -> Callable[[Path], Any] | None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((opener for magic, opener in _OPENERS if head.startswith(magic)), None)
+
+
+def write_plain(inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
+    """Unpack a packed tar. A step function; its input is `packed`."""
+    _unpack(inputs["packed"].path, out)
+
+
+def _unpack(path: Path, plain: Path) -> None:
+    opener = _opener(path)
+    assert opener is not None  # noqa: S101 -- who calls has looked
+    with _explained(path), opener(path) as file, plain.open("wb") as out:
+        shutil.copyfileobj(file, out, 1 << 20)
 
 
 def is_tar(path: Path) -> bool:
@@ -96,31 +123,55 @@ def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Mem
             yield Member(path, "file", mode, epoch, size=entry.size, reference=Reference(name, below))
 
 
+def kept_members(folder: Path, to: str, epoch: int) -> Iterator[tuple[Member, str]]:
+    """Yield the members of a system's folder and where each lies below it: modes, owners and devices as they are.
+
+    No time is later than the epoch.
+    """
+    first: dict[tuple[int, int], str] = {}
+    start = len(os.path.join(folder, ""))
+    for entry in walk(folder, every=True):
+        path = clean(f"{to}/{entry.path[start:]}", str(folder))
+        hard = entry.key is not None and first.setdefault(entry.key, path) != path
+        kind = "hard" if hard else "file" if entry.kind == "exec" else entry.kind
+        member = Member(
+            path,
+            kind,
+            entry.mode,
+            min(entry.mtime, epoch),
+            *entry.owner,
+            size=0 if hard else entry.size,
+            target=os.readlink(entry.path) if kind == "link" else first[entry.key] if hard and entry.key else "",
+            device=entry.device,
+            xattrs={} if hard else attributes(entry.path),
+        )
+        yield _checked(member, str(folder)), entry.path[start:]
+
+
 @contextmanager
 def opened_tar(path: Path, scratch: Path) -> Iterator[tarfile.TarFile]:
     """Open a tar for reading in any order; a packed one is unpacked into `scratch` first."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    opener = next((opener for magic, opener in _OPENERS if head.startswith(magic)), None)
     try:
+        is_packed = packed(path)
+        if is_packed:
+            _unpack(path, scratch)
         with _explained(path):
-            if opener is not None:
-                with opener(path) as packed, scratch.open("wb") as plain:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-            tar = tarfile.open(scratch if opener else path, "r:", errorlevel=2)  # noqa: SIM115 -- closed below
+            tar = tarfile.open(scratch if is_packed else path, "r:", errorlevel=2)  # noqa: SIM115 -- closed below
         with tar:
             yield tar
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def tar_members(
-    tar: tarfile.TarFile, source: Path, to: str, epoch: int
-) -> Iterator[tuple[Member, tarfile.TarInfo]]:
-    """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded."""
-    where, holes = str(source), 0
-    with _explained(source):
-        for info in tar:
+def tar_members(tar: tarfile.TarFile, where: str, to: str, epoch: int) -> Iterator[tuple[Member, tarfile.TarInfo]]:
+    """Yield a tar's members with the headers that their bytes are read by; modes and owners as recorded.
+
+    `where` is what errors call it.
+    """
+    holes = 0
+    with _explained(where):
+        for info in iter(tar.next, None):
+            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
             if not info.isreg() and info.type not in KINDS:
                 raise RecipeError(
                     f"{where}: {info.name!r} is of a type that no image holds", details=repr(info.type)
@@ -137,10 +188,24 @@ def tar_members(
             info.mtime = max(0, min(int(info.mtime), epoch))
             if info.islnk():
                 info.linkname = clean(f"{to}/{info.linkname}", where)
-            info.pax_headers = {name: value for name, value in info.pax_headers.items() if _XATTR.fullmatch(name)}
+            info.pax_headers = _xattrs(info.pax_headers)
             if info.name:
                 yield _checked(from_tarinfo(info), where), info
         _check_end(tar)
+
+
+def _xattrs(records: Mapping[str, str]) -> dict[str, str]:
+    """Return the records of extended attributes, libarchive's own form, which bsdtar writes too, as star's.
+
+    LIBARCHIVE.xattr.NAME: the name in percent encoding, the value in base64 without padding (libarchive,
+    archive_write_set_format_pax.c). ValueError for what is none.
+    """
+    found = {}
+    for name, value in records.items():
+        if name.startswith(_LIBARCHIVE):
+            data = b64decode(value + "=" * (-len(value) % 4), validate=True)
+            found[XATTR + unquote(name.removeprefix(_LIBARCHIVE))] = data.decode("utf-8", "surrogateescape")
+    return {name: value for name, value in {**found, **records}.items() if _XATTR.fullmatch(name)}
 
 
 def _holes(info: tarfile.TarInfo) -> int:
@@ -173,7 +238,7 @@ def _checked(member: Member, where: str) -> Member:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path | str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:

@@ -1,16 +1,19 @@
 """One entry of the tree, and the deterministic PAX tar that a whole tree is kept in.
 
-The tar is POSIX.1-2001 (pax), entries sorted by name, owners by number. A file that comes from a user's folder is
-kept by reference, so that gigabytes are read once and written once, into the image. It has no entry of its own:
-20,000 of them take tarfile seconds. The first entry, `.`, tells of them all in the vendor record
-IMAGEKIT.references, a JSON list of [path, mode, mtime, size, the step input that it lies in, the path below that];
-its records IMAGEKIT.digest.INPUT hold those folders' digests, so the tar's bytes still tell the content.
+The tar is POSIX.1-2001 (pax), entries sorted by name, owners by number. A file that comes from a user's folder or
+tar is kept by reference, so that gigabytes are read once and written once, into the image. It has no entry of its
+own: 20,000 of them take tarfile seconds. The first entry, `.`, tells of them all in the vendor record
+IMAGEKIT.references, a JSON list of [path, mode, mtime, size, the step input that it lies in, the path below that],
+followed, where they are not 0 and empty, by [uid, gid, extended attributes in base64], and for a file that lies in
+a tar by the byte at which it begins there; its records IMAGEKIT.digest.INPUT hold the digests of those folders and
+tars, so the tar's bytes still tell the content.
 """
 
 import json
 import tarfile
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -36,10 +39,11 @@ _TYPES = {kind: number for number, kind in KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where a file's bytes lie: below a step's input."""
+    """Where a file's bytes lie: below a step's input that is a folder, or from `offset` of one that is a tar."""
 
     input: str
     path: str
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +104,27 @@ def from_tarinfo(info: tarfile.TarInfo) -> Member:
 def first_entry(referred: Iterable[Member], digests: Mapping[str, str]) -> tarfile.TarInfo:
     """Return the entry that tells of the members by reference, and of the folders that they lie in."""
     references = [
-        (member.path, member.mode, member.mtime, member.size, member.reference.input, member.reference.path)
-        for member in referred
-        if member.reference is not None
+        _row(member, member.reference) for member in sorted(referred, key=_place) if member.reference is not None
     ]
     info = to_tarinfo(Member(".", "dir", 0o755))
     info.pax_headers = {_DIGEST + name: digest for name, digest in sorted(digests.items())}
     info.pax_headers[_REFERENCES] = json.dumps(references, separators=(",", ":"))
     return info
+
+
+def _place(member: Member) -> tuple[str, str, int]:
+    """Return what sorts references in the order in which their bytes are best read."""
+    found = member.reference
+    return ("", "", 0) if found is None else (found.input, found.path, found.offset or 0)
+
+
+def _row(member: Member, found: Reference) -> list[object]:
+    xattrs = {name: b64encode(value).decode() for name, value in sorted(member.xattrs.items())}
+    row = [member.path, member.mode, member.mtime, member.size, found.input, found.path]
+    more = [member.uid, member.gid, xattrs]
+    if found.offset is not None:
+        return [*row, *more, found.offset]
+    return [*row, *more] if any(more) else row
 
 
 def read_root(path: Path) -> Iterator[tuple[Member, IO[bytes] | None]]:
@@ -117,17 +134,46 @@ def read_root(path: Path) -> Iterator[tuple[Member, IO[bytes] | None]]:
     """
     try:
         with tarfile.open(path, "r:") as tar:
-            first = tar.next()
-            for member in _referred(first.pax_headers[_REFERENCES] if first else ""):
-                yield member, None
-            for info in iter(tar.next, None):
-                member = from_tarinfo(info)
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
-                yield member, tar.extractfile(info) if info.isreg() else None
+            for member, info in _read(tar):
+                yield member, tar.extractfile(info) if info is not None and info.isreg() else None
     except (tarfile.TarError, KeyError, ValueError, TypeError) as error:
         raise BuildError(f"{path} is no root tar", details=f"{type(error).__name__}: {error}") from error
 
 
+def read_referring(path: Path, name: str) -> Iterator[Member]:
+    """Yield the members of a root tar that is a step's input `name`, files that lie in it by reference to it."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            for member, info in _read(tar):
+                if info is None or not info.isreg():
+                    yield member
+                else:
+                    yield replace(member, reference=Reference(name, "", info.offset_data))
+    except (tarfile.TarError, KeyError, ValueError, TypeError) as error:
+        raise BuildError(f"{path} is no root tar", details=f"{type(error).__name__}: {error}") from error
+
+
+def _read(tar: tarfile.TarFile) -> Iterator[tuple[Member, tarfile.TarInfo | None]]:
+    """Yield the members, each with its header when it has one."""
+    first = tar.next()
+    for member in _referred(first.pax_headers[_REFERENCES] if first else ""):
+        yield member, None
+    for info in iter(tar.next, None):
+        tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
+        yield from_tarinfo(info), info
+
+
 def _referred(text: str) -> Iterator[Member]:
-    for path, mode, mtime, size, name, below in json.loads(text):
-        yield Member(path, "file", mode, mtime, size=size, reference=Reference(name, below))
+    for path, mode, mtime, size, name, below, *more in json.loads(text):
+        uid, gid, xattrs, *place = more or (0, 0, {})
+        yield Member(
+            path,
+            "file",
+            mode,
+            mtime,
+            uid,
+            gid,
+            size,
+            xattrs={name: b64decode(value) for name, value in xattrs.items()},
+            reference=Reference(name, below, place[0] if place else None),
+        )

@@ -3,7 +3,7 @@
 import io
 import os
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import cast
 from imagekit.boot import shadowing
 from imagekit.errors import RecipeError, TryAgainError
 from imagekit.plan import Input, Json
+from imagekit.root.first_boot import introduce, make_anonymous
 from imagekit.root.merge import Content, Tree, add_file, add_tree
-from imagekit.root.sources import clean
+from imagekit.root.sources import clean, kept_members
 from imagekit.root.tree import Member, first_entry, to_tarinfo
 
 
@@ -21,27 +22,53 @@ def write_root(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
     """Write the root tar. A step function.
 
     Inputs: `kernel`, `ramdisk` and whatever `trees` names. Options: `kernel`, `ramdisk` (paths in the image),
-    `files` (path -> text), `trees` (list of {input, to}; later ones replace files of earlier ones, and what is
-    imagekit's those of a `base`), `epoch` (seconds: no time is later than this).
+    `files` (path -> text), `trees` (list of {input, to}, see `add_tree`; later ones replace files of earlier ones,
+    and what is imagekit's those of a `base`), `first_boot` (see `introduce`), `epoch` (seconds: no time is later).
     """
     epoch = cast("int", options["epoch"])
     tree = Tree()
     with ExitStack() as stack:
         for number, item in enumerate(cast("list[dict[str, str]]", options["trees"])):
+            tree.owner = _owner(item)
             add_tree(tree, inputs[item["input"]], item, stack, out.with_name(f"unpacked-{number}"), epoch)
             if item.get("base"):
                 tree.base = set(tree.members)
+                make_anonymous(tree, epoch)
+        tree.owner = None
         for name in ("kernel", "ramdisk"):
             if options.get(name):
                 add_file(tree, inputs[name].path, cast("str", options[name]), epoch, ours=True)
-        for path, text in cast("dict[str, str]", options["files"]).items():
+        if "first_boot" in options:
+            introduce(tree, inputs, cast("dict[str, Json]", options["first_boot"]), epoch)
+        files = cast("dict[str, str]", options.get("files", {}))
+        for path, text in files.items():
             data = text.encode()
             member = Member(clean(path, "boot"), "file", 0o644, epoch, size=len(data))
             tree.add(member, partial(io.BytesIO, data), ours=True)
-        _check_shadows(tree, cast("dict[str, str]", options["files"]))
+        if files:
+            _check_shadows(tree, files)
         tree.finish(epoch)
-        folders = {name: source.digest for name, source in inputs.items() if source.path.is_dir()}
-        _write(tree, out, folders)
+        referred = {one.reference.input for one in tree.members.values() if one.reference is not None}
+        folders = {name for name, source in inputs.items() if source.path.is_dir()}
+        _write(tree, out, {name: inputs[name].digest for name in referred | folders})
+
+
+def write_folder(folder: Path, out: Path, epoch: int, more: Iterable[Member] = ()) -> None:
+    """Write a system's folder as a root tar that holds all of it, and `more` where nothing has taken its place."""
+    tree = Tree()
+    for member, below in kept_members(folder, "/", epoch):
+        content = partial((folder / below).open, "rb") if member.kind == "file" else None
+        tree.add(member, cast("Content | None", content))
+    for member in more:
+        if member.path not in tree.members:
+            tree.add(member)
+    tree.finish(epoch)
+    _write(tree, out, {})
+
+
+def _owner(item: Mapping[str, str]) -> tuple[int, int] | None:
+    uid, colon, gid = item.get("owner", "").partition(":")
+    return (int(uid), int(gid)) if colon else None
 
 
 def _check_shadows(tree: Tree, ours: Mapping[str, str]) -> None:

@@ -24,7 +24,10 @@ variables = ["NOT_USED"]
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
-files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/" }]
+files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/", owner = "33:33", mode = "0600" }]
+run = [{ run = "true", network = true, timeout = 9, environment = { A = "b" } }, { run = ["/bin/true", "x"] }]
+hostname = "web-1.example"
+ssh = [{ keys = ["id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me"] }, { user = "me", keys = ["/k.pub"] }]
 
 [root.diskimage-builder]
 elements = ["debian-minimal", "ours"]
@@ -215,7 +218,19 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "arch": "amd64",
             },
             "kernel": "/boot/app-1.0+x~y@z.xen",
-            "files": ({"from": tmp_path / "site", "to": "/"}, {"from": Path("/etc/motd"), "to": "/etc/"}),
+            "files": (
+                {"from": tmp_path / "site", "to": "/", "owner": None, "mode": None},
+                {"from": Path("/etc/motd"), "to": "/etc/", "owner": "33:33", "mode": "0600"},
+            ),
+            "run": (
+                {"run": "true", "network": True, "timeout": 9, "environment": {"A": "b"}},
+                {"run": ("/bin/true", "x"), "network": False, "timeout": 600, "environment": {}},
+            ),
+            "hostname": "web-1.example",
+            "ssh": (
+                {"user": "root", "keys": (f"{tmp_path}/id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
+                {"user": "me", "keys": ("/k.pub",)},
+            ),
         },
         "filesystem": {
             "type": "ext4",

@@ -1,6 +1,8 @@
 """Root tars of folders, tars and files."""
 
 import io
+import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable
@@ -24,6 +26,7 @@ def compose(tmp_path: Path) -> Compose:
         kernel: str | None = None,
         files: dict[str, str] | None = None,
         epoch: int = EPOCH,
+        form: str = "",
     ) -> Path:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         pairs = [tree if isinstance(tree, tuple) else (tree, "/") for tree in trees]
@@ -34,10 +37,15 @@ def compose(tmp_path: Path) -> Compose:
         options = {
             "kernel": kernel,
             "files": files or {},
-            "trees": [{"input": name, "to": to} for name, (_, to) in zip(inputs, pairs, strict=False)],
+            "trees": [
+                {"input": name, "to": to, **({"form": form} if form else {})}
+                for name, (_, to) in zip(inputs, pairs, strict=False)
+            ],
             "epoch": epoch,
         }
         write_root(inputs, folder / "root", options)
+        paths = {name: os.fspath(source.path) for name, source in inputs.items()}
+        (folder / "inputs.json").write_text(json.dumps(paths))
         return folder / "root"
 
     return compose_it
@@ -49,8 +57,16 @@ def members(root: Path) -> dict[str, Member]:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return the bytes that lie in a root tar itself."""
-    return {member.path: content.read() for member, content in read_root(root) if content is not None}
+    """Return the bytes of the files of a root tar, those that lie in tars that `compose` was given as well."""
+    found = {}
+    for member, content in read_root(root):
+        if content is not None:
+            found[member.path] = content.read()
+        elif member.reference is not None and member.reference.offset is not None:
+            inputs = json.loads(root.with_name("inputs.json").read_text())
+            data = Path(inputs[member.reference.input]).read_bytes()
+            found[member.path] = data[member.reference.offset :][: member.size]
+    return found
 
 
 def entry(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:

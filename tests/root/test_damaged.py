@@ -53,11 +53,14 @@ def small_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def tried(data: bytes, path: Path, compose: Compose) -> bool:
-    """Tell whether a tar is taken; it fails when it raises anything but an error of ours."""
+def tried(data: bytes, path: Path, compose: Compose, form: str = "") -> bool:
+    """Tell whether a tar is taken; it fails when it raises anything but an error of ours.
+
+    Of the form "tar", its bytes are referred to.
+    """
     path.write_bytes(data)
     try:
-        root = compose(path)
+        root = compose(path, form=form)
         list(contents(root))
     except ImagekitError as error:
         assert isinstance(error, RecipeError), error  # noqa: PT017
@@ -180,12 +183,14 @@ def resummed(data: bytearray) -> bytes:
     edits=EDITS,
     resum=st.booleans(),
     packer=st.sampled_from(["", "", "", *PACKERS]),
+    form=st.sampled_from(["", "tar"]),
 )
 def test_any_damage(
     base: bytes,
     edits: list[tuple[int, bytes]],
     resum: bool,
     packer: str,
+    form: str,
     tmp_path_factory: pytest.TempPathFactory,
     compose: Compose,
 ) -> None:
@@ -196,7 +201,7 @@ def test_any_damage(
     for place, new in edits:
         at = place % len(data)
         data[at : at + len(new)] = new
-    tried(resummed(data) if resum and not packer else bytes(data), folder / f"t.tar{packer}", compose)
+    tried(resummed(data) if resum and not packer else bytes(data), folder / f"t.tar{packer}", compose, form)
 
 
 @settings(max_examples=100)
@@ -233,4 +238,22 @@ def test_any_member(
         )
     except (ValueError, OverflowError, ArithmeticError):
         return
-    tried(data, tmp_path_factory.getbasetemp() / "m.tar", compose)
+    for form in ("", "tar"):
+        tried(data, tmp_path_factory.getbasetemp() / "m.tar", compose, form)
+
+
+@pytest.mark.parametrize("form", ["", "tar"])
+def test_more_declared_than_there_is(form: str, tmp_path: Path, compose: Compose) -> None:
+    info = entry("a")
+    info.size = 10 << 30
+    data = info.tobuf(tarfile.PAX_FORMAT) + bytes(4096)
+    assert not tried(data, tmp_path / "t.tar", compose, form)
+    assert not any(path.stat().st_size > HUGE for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("form", ["", "tar"])
+@pytest.mark.parametrize("tar", [TAR, GNU])
+def test_what_is_referred_to_breaks_off(tar: bytes, form: str, tmp_path: Path, compose: Compose) -> None:
+    whole = tar.rstrip(b"\0")
+    for length in range(0, len(whole) - 512, 512):
+        assert not tried(tar[:length], tmp_path / "t.tar", compose, form), length

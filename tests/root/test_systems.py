@@ -16,6 +16,8 @@ from imagekit.errors import RecipeError
 from imagekit.root import Boot, read_boot, write_boot, write_kernel, write_root
 from tests.root.conftest import EPOCH, Compose, contents, entry, members
 
+ITEM = {"input": "tree", "to": "/"}
+
 
 def tarred(*infos: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
     """Return a tar of members: headers, or names with their content."""
@@ -31,7 +33,7 @@ def tarred(*infos: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
 def found(source: Path, kernel: str | None = None) -> tuple[Boot, bytes]:
     """Return what a tree boots, and the kernel that is taken from it."""
     out, taken = source.with_name("boot.out"), source.with_name("kernel.out")
-    write_boot({"tree": SourceInput(source)}, out, {"kernel": kernel, "epoch": EPOCH})
+    write_boot({"tree": SourceInput(source)}, out, {"kernel": kernel, "tree": ITEM, "epoch": EPOCH})
     write_kernel({"boot": SourceInput(out)}, taken, {})
     return read_boot(out), taken.read_bytes()
 

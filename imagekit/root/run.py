@@ -1,0 +1,69 @@
+"""The run step: the user's commands in the tree, and the tree as they leave it, as a root tar again.
+
+All of it happens in a child, `imagekit.root.inside`, which dies with us: as root, or as root of a user namespace.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagekit.command import find, run
+from imagekit.errors import BuildError, ToolError
+from imagekit.plan import Input, Json
+
+TOOLS = ("unshare", "mount", "setpriv", "chroot")
+
+
+def write_run(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
+    """Unpack the root tar `files-whole`, run the commands in it, and write it as it is then. A step function.
+
+    Inputs: also the folders and tars that it refers to. Options: `commands`, a list of {argv, network, timeout
+    (seconds), environment}; `epoch`: no time is later. BuildError for a command that fails or hangs.
+    """
+    check_able()
+    job = out.with_name("job.json")
+    told = {
+        "root": os.fspath(inputs["files-whole"].path),
+        "inputs": {name: os.fspath(source.path) for name, source in inputs.items()},
+        "folder": os.fspath(out.with_name("inside")),
+        "out": os.fspath(out),
+        "commands": options["commands"],
+        "epoch": options["epoch"],
+    }
+    job.write_text(json.dumps(told))
+    done = run(
+        "setpriv", "--pdeathsig", "KILL", "unshare", *_user(), "--mount", "--pid", "--uts", "--fork",
+        "--kill-child", "--mount-proc", sys.executable, "-P", "-m", "imagekit.root.inside", job,
+        timeout=_longest(options), ok=(0, 1), env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    if done.status:
+        _refuse(out.with_name("failed.json"), done.complaint())
+
+
+def check_able() -> None:
+    """ToolError where this user can neither be root nor have a range of user ids of a tree's own."""
+    if os.geteuid() and find("newuidmap") is None:
+        raise ToolError(
+            "commands in a tree (root.run) need root here, or user ids of their own",
+            hint="sudo apt-get install uidmap, and a line for you in /etc/subuid and /etc/subgid",
+        )
+
+
+def _user() -> tuple[str, ...]:
+    return () if not os.geteuid() else ("--user", "--map-auto", "--map-root-user")
+
+
+def _longest(options: Mapping[str, Json]) -> float:
+    """Return how many seconds all may take: unpacking and packing have an hour."""
+    commands = options["commands"]
+    assert isinstance(commands, list)  # noqa: S101 -- for the type checker
+    return 3600 + sum(float(command["timeout"]) for command in commands)
+
+
+def _refuse(told: Path, said: str) -> None:
+    if not told.exists():
+        raise ToolError("the tree's commands could not be run", details=said)
+    failed = json.loads(told.read_text())
+    raise BuildError(failed["brief"], details=failed["details"], hint=failed["hint"])

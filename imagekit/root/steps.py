@@ -1,0 +1,128 @@
+"""The steps that bring the tree of `root.from`: read once, and then known by an index of where its bytes lie."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagekit.plan import Json, Source, Step
+from imagekit.recipe import Image
+from imagekit.root import oci
+from imagekit.root.run import TOOLS, check_able, write_run
+from imagekit.root.sources import is_tar, packed, write_plain
+from imagekit.root.write import write_root
+
+_TREE = "files-from"
+_BYTES = "files-from-tar"  # what the disk step reads, too, begins with files-
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A tree: the inputs by which a step reads it, and the item that says so, see `merge.add_tree`."""
+
+    inputs: Mapping[str, Source | Step]
+    item: Mapping[str, Json]
+
+
+def system(image: Image, epoch: int, made: Step | None = None) -> System | None:
+    """Return the tree of `root.from`, after the commands of `root.run`; None where a recipe has none.
+
+    `made` is the step that makes it as a tar, where one does. ToolError where there are commands, and this user
+    cannot run them.
+    """
+    if made is not None:
+        tree = _of_step(made, epoch)
+    elif image.root.tree is not None:
+        tree = _tree(image.root.tree, epoch)
+    else:
+        return None
+    return _after_commands(tree, image, epoch) if image.root.run else tree
+
+
+def brought(image: Image) -> tuple[dict[str, Source | Step], list[dict[str, Json]]]:
+    """Return the inputs of `root.files`, and the items of the root step's `trees` that name them.
+
+    Commands see these files, and what they make of them is in the tree then.
+    """
+    inputs: dict[str, Source | Step] = {}
+    items: list[dict[str, Json]] = []
+    for number, item in enumerate(image.root.files):
+        name = f"files-{number}"
+        inputs[name] = Source(item.source)
+        more = {"owner": item.owner, "mode": item.mode, "called": item.source.name}
+        items.append({"input": name, "to": item.to, **{key: value for key, value in more.items() if value}})
+    return inputs, items
+
+
+def introduction(image: Image) -> tuple[dict[str, Source | Step], dict[str, Json]]:
+    """Return the inputs and the root step's `first_boot`: the system's name, and who may log in."""
+    inputs: dict[str, Source | Step] = {}
+    ssh: list[Json] = []
+    for number, one in enumerate(image.root.ssh):
+        keys: list[Json] = []
+        for index, key in enumerate(one.keys):
+            if Path(key).is_absolute():  # made so when the recipe was read
+                inputs[f"key-{number}-{index}"] = Source(Path(key))
+                keys.append({"input": f"key-{number}-{index}"})
+            else:
+                keys.append({"text": key})
+        ssh.append({"user": one.user, "keys": keys})
+    return inputs, {"hostname": image.root.hostname, "ssh": ssh}
+
+
+def _tree(path: Path, epoch: int) -> System:
+    """Return the tree of a folder, a tar or an OCI image layout.
+
+    A tar's headers are read once, by the step `tree`, whose result is a root tar that refers to the tar's bytes; a
+    packed one is unpacked beforehand, by the step `plain`.
+    """
+    called = path.name
+    if oci.is_layout(path):
+        return System({_TREE: _index(Source(path), {"called": called}, epoch)}, _root_tar(called, _BYTES))
+    if is_tar(path) and not path.is_dir():
+        plain = Step("plain", write_plain, {"packed": Source(path)}) if packed(path) else Source(path)
+        return _of_tar(plain, called, epoch)
+    item = {"input": _TREE, "to": "/", "called": called, "form": "kept"}
+    return System({_TREE: Source(path, kept=True)}, item)
+
+
+def _of_tar(tar: Source | Step, called: str, epoch: int) -> System:
+    index = _index(tar, {"called": called, "form": "tar", "refers": "tree"}, epoch)
+    return System({_TREE: index, _BYTES: tar}, _root_tar(called, _BYTES))
+
+
+def _of_step(made: Step, epoch: int) -> System:
+    """Return the tree that a step makes anew each time, with its bytes: their order in its tar is chance."""
+    called = f"the tree by {made.name}"
+    return System({_TREE: _index(made, {"called": called, "form": "tar"}, epoch)}, _root_tar(called, _TREE))
+
+
+def _root_tar(called: str, refers: str) -> dict[str, Json]:
+    return {"input": _TREE, "to": "/", "called": called, "form": "root", "refers": refers}
+
+
+def _index(tree: Source | Step, more: Mapping[str, Json], epoch: int) -> Step:
+    """Return the step that writes down what a tree has."""
+    item = {"input": "tree", "to": "/", **more}
+    options: dict[str, Json] = {"trees": [item], "epoch": epoch}
+    return Step("tree", write_root, {"tree": tree}, options)
+
+
+def _after_commands(tree: System, image: Image, epoch: int) -> System:
+    check_able()
+    inputs, items = brought(image)
+    inputs = {**tree.inputs, **inputs}
+    whole = Step("whole", write_root, inputs, {"trees": [tree.item, *items], "epoch": epoch})
+    commands = [
+        {
+            "argv": ["/bin/sh", "-e", "-c", one.run] if isinstance(one.run, str) else list(one.run),
+            "shown": one.run if isinstance(one.run, str) else shlex.join(one.run),
+            "network": one.network,
+            "timeout": one.timeout,
+            "environment": one.environment,
+        }
+        for one in image.root.run
+    ]
+    options: dict[str, Json] = {"commands": commands, "epoch": epoch}
+    run = Step("run", write_run, {**inputs, "files-whole": whole}, options, tools=TOOLS)
+    return System({_TREE: run}, _root_tar(str(tree.item["called"]), _TREE))
