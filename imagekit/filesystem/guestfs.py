@@ -71,7 +71,7 @@ def make(disk: Path, number: int, lvm: Lvm | None, settings: Settings, goods: Go
             ("tar-in", "-", "/", "xattrs:true"),
             _shell(_counted(goods.xattrs)),
             ("umount-all",),
-            _shell(_checked(settings.type, volume)),
+            _shell(checking(CHECKS["ext" if settings.type.startswith("ext") else settings.type], volume)),
             *([("vg-activate-all", "false")] if lvm else []),
             ("echo", _MADE),
         ],
@@ -131,12 +131,12 @@ def _counted(xattrs: int) -> str:
     if not xattrs:
         return "true"
     count = "n=$(getfattr -Rhm - /sysroot 2>/dev/null | grep -cv -e ^# -e ^$)"
-    return f"{count} ; test $n -ge {xattrs} || ( echo lost $n ; false )"
+    return f"{count} ; test $n -ge {xattrs} || ( echo lost $n >&2 ; false )"
 
 
-def _checked(kind: str, volume: str) -> str:
-    check = CHECKS["ext" if kind.startswith("ext") else kind]
-    return f"{check} {volume} </dev/null >/tmp/check 2>&1 || ( tail -n 5 /tmp/check ; false )"
+def checking(check: str, volume: str) -> str:
+    """Return a script for the appliance's shell that says nothing unless the check fails; then why, on stderr."""
+    return f"{check} {volume} </dev/null >/tmp/check 2>&1 || ( tail -n 5 /tmp/check >&2 ; false )"
 
 
 def _explained(done: Completed, kind: str) -> ImagekitError:

@@ -109,7 +109,7 @@ def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[C
     if _beyond_pygrub(subject.claims, kind):
         yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
     else:
-        if kind.startswith(("ext", "fat")):
+        if subject.claims is None or kind.startswith(("ext", "fat")):
             menu = yield from _check_menu(subject, room, spots.boot, kind)
         else:
             yield skipped("menu.lst", f"only pygrub and a Linux read files of {kind} here")

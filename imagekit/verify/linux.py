@@ -7,6 +7,7 @@ from imagekit.appliance import fish
 from imagekit.command import find
 from imagekit.errors import VerificationError
 from imagekit.filesystem import CHECKS, Lvm
+from imagekit.filesystem.guestfs import checking
 from imagekit.sparse import digest_file
 from imagekit.verify.check import Check, missing, passed
 from imagekit.verify.claims import Claims, Filesystem
@@ -70,7 +71,7 @@ def _guestfish(
             ("vfs-type", device),
             ("vfs-uuid", device),
             ("vfs-label", device),
-            *([("debug", "sh", f"{check} {device} </dev/null >/dev/null 2>&1")] if check else []),
+            *([("debug", "sh", checking(check, device))] if check else []),
             ("mount-ro", device, "/"),
             *([("mount-ro", f"/dev/sda{spots.boot.number}", "/boot")] if apart else []),
             ("download-offset", path, str(room.folder / _KERNEL), "0", str(_LARGEST)),
