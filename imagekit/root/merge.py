@@ -140,7 +140,7 @@ def add_tree(
     """Add what a recipe names: a folder, a tar, an OCI image layout or a file.
 
     Its `form`, where there is one, says what it is: "root", a root tar (and what it refers to the input `refers`),
-    "tar", whatever its name is (by reference to the input `refers`, if that is given), or "kept", a folder with its
+    "tar", whatever its name is (by reference to the input `refers`, if there is one), or "kept", a folder with its
     modes and owners. `called` is its name in errors.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
