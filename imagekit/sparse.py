@@ -86,7 +86,7 @@ def map_blocks(path: Path) -> BlockMap:
 
         def hashed(index: int) -> tuple[int, bytes] | None:
             data = os.pread(descriptor, BLOCK, index * BLOCK)
-            if data == _ZERO or not data.strip(b"\0"):
+            if data == _ZERO[: len(data)]:
                 return None
             return index, hashlib.sha256(data).digest()
 
