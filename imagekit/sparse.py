@@ -97,7 +97,7 @@ def map_read(length: int, touched: Iterable[int], read_at: ReadAt) -> BlockMap:
 
     def hashed(index: int) -> tuple[int, bytes] | None:
         data = read_at(index * BLOCK, BLOCK)
-        if data == _ZERO or not data.strip(b"\0"):
+        if data == _ZERO[: len(data)]:
             return None
         return index, hashlib.sha256(data).digest()
 
