@@ -121,5 +121,5 @@ def test_plan_tells_what_is_not_reproducible(cli: Cli, tmp_path: Path) -> None:
     recipe = written(tmp_path, '[disk]\nlayout = "mbr"\nboot = "8MiB"\n[filesystem]\ntype = "xfs"\n')
     said = cli("plan", recipe)
     assert said.code == 0, said.err
-    assert "os for xen: guestfs makes it, and no two builds of that are the same bytes" in said.out
+    assert "os for xen: made by guestfs: no two builds are the same bytes" in said.err
     assert len(json.loads(cli("plan", "--json", recipe).out)["notes"]) == 1
