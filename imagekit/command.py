@@ -382,7 +382,7 @@ def _started(
         _kill(child)
         raise
     finally:
-        if child.stderr is not None and not child.stderr.closed:
+        if any(pipe is not None and not pipe.closed for pipe in (child.stdout, child.stderr)):
             child.communicate()
         child.wait()
         with _children_lock:
