@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagekit.command import require, run
+from imagekit.command import run
 from imagekit.errors import BuildError, ImagekitError
+from imagekit.programs import require
 from imagekit.root.unpack import unpack
 from imagekit.root.write import write_folder
 

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagekit.command import find, run
+from imagekit.command import run
 from imagekit.errors import BuildError, ToolError
 from imagekit.plan import Input, Json
+from imagekit.programs import find
 
 TOOLS = ("unshare", "mount", "setpriv", "chroot")
 

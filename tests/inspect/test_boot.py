@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.command import find, run
+from imagekit.command import run
 from imagekit.inspect import inspect
 from imagekit.inspect.boot import Scene, Site, judge_all
 from imagekit.inspect.report import Verdict
+from imagekit.programs import find
 
 MakeDisk = Callable[..., Path]
 LST = "default 0\ntimeout 0\ntitle app\nroot {root}\nkernel {kernel} a=1\n"
