@@ -179,6 +179,17 @@ def test_one_that_fails(command: str, words: list[str], cli: Cli, tmp_path: Path
         assert word in said.err
 
 
+def test_what_they_say_is_in_a_log(cli: Cli, tmp_path: Path) -> None:
+    path = recipe(tmp_path, 'run = "echo from one; id >&2"', 'run = """\necho and two\nfalse"""')
+    said = cli("build", path, "-v")
+    assert said.code == 1
+    told = re.findall(r"^os: run: (.*) \(log: (.*)\)$", said.err, re.MULTILINE)
+    log = Path(told[0][1])
+    assert told == [("echo from one; id >&2", str(log)), ("echo and two", str(log))]
+    assert log.read_text() == "from one\nuid=0(root) gid=0 groups=0\nand two\n"
+    assert f"the whole log: {log}" in said.err
+
+
 def test_what_they_leave_running_ends(cli: Cli, tmp_path: Path) -> None:
     assert cli("build", recipe(tmp_path, 'run = "(sleep 987 &)"'), "-q", "-o", "a.raw").code == 0
     assert not _running("987")
