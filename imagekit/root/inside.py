@@ -48,8 +48,14 @@ umask 022
 mount -n --move . /
 exec "$@"
 """
-# $1: a log; then what to start. Its exit status goes to stdout, the end of all that it says to stderr.
-_KEEP_END = 'log=$1; shift; { { "$@" 3>&-; echo $? >&3; } 2>&1 | tee -a "$log" 3>&- | tail -c 4000 >&2; } 3>&1'
+# $1: a log; $2: how many bytes it takes; then what to start. The exit status goes to stdout, to stderr the end of
+# all that is said.
+_KEEP_END = """
+log=$1 most=$2
+shift 2
+{ { "$@" 3>&-; echo $? >&3; } 2>&1 | { head -c "$most" | tee -a "$log"; cat; } 3>&- | tail -c 4000 >&2; } 3>&1
+"""
+_LOGGED = 16 << 20  # bytes a command: one may talk until its time is over
 _CAPABILITIES = (
     "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service",
     "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap",
@@ -102,7 +108,8 @@ def _run(tree: Path, command: Mapping[str, Any], epoch: int, log: str) -> None:
     begun = time.monotonic()
     with _name_servers(tree, wanted=network):
         done = run(
-            "sh", "-c", _KEEP_END, "sh", log, require("timeout"), "--foreground", "--signal=KILL", str(seconds),
+            "sh", "-c", _KEEP_END, "sh", log, str(_LOGGED),
+            require("timeout"), "--foreground", "--signal=KILL", str(seconds),
             require("unshare"), "--mount", "--pid", "--ipc", "--uts", *(() if network else ("--net",)), "--fork",
             "--kill-child", "sh", "-c", _ENTER, "sh", tree, _option(),
             require("env"), "-i", *(f"{name}={value}" for name, value in environment.items()),

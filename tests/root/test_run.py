@@ -190,6 +190,15 @@ def test_what_they_say_is_in_a_log(cli: Cli, tmp_path: Path) -> None:
     assert f"the whole log: {log}" in said.err
 
 
+def test_a_log_has_its_limits(cli: Cli, tmp_path: Path) -> None:
+    twenty = "for i in 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0; do"
+    text = f'run = "x=y; {twenty} x=$x$x; done; {twenty} echo $x; done; echo the end; exit 1"'
+    said = cli("build", recipe(tmp_path, text))
+    assert (said.code, "y\nthe end\n" in re.sub(r"\n +", "\n", said.err)) == (1, True), said.err[-500:]
+    (log,) = re.findall("the whole log: (.*)", said.err)
+    assert Path(log).stat().st_size == 16 << 20
+
+
 def test_what_they_leave_running_ends(cli: Cli, tmp_path: Path) -> None:
     assert cli("build", recipe(tmp_path, 'run = "(sleep 987 &)"'), "-q", "-o", "a.raw").code == 0
     assert not _running("987")
