@@ -264,6 +264,38 @@ def test_who_cannot_is_told_before_anything_is_made(script: Cli, packed: Path) -
         shutil.rmtree(folder)
 
 
+# In a mount namespace, nobody has user ids of its own; then what it is to start.
+_WITH_IDS = """
+echo nobody:200000:65536 >"$0/ids"
+mount --bind "$0/ids" /etc/subuid
+mount --bind "$0/ids" /etc/subgid
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+"""
+
+
+@pytest.mark.skipif(shutil.which("newuidmap") is None, reason="no uidmap")
+def test_an_ordinary_user(script: Cli, cli: Cli, tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp())  # where another user can go
+    try:
+        shutil.copy(tmp_path / "system.tar", folder)
+        text = 'run = "id -u >/etc/id; touch /etc/a; chown 7:8 /etc/a; chmod 4755 /etc/a"'
+        path, environment = (
+            recipe(folder, text),
+            {"IMAGEKIT_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)},
+        )
+        folder.chmod(0o777)
+        before = ("unshare", "--mount", "sh", "-ec", _WITH_IDS, str(folder))
+        said = script("build", path, "-q", "-o", folder / "a.raw", before=before, env=environment)
+        assert said.code == 0, said.err
+        assert (folder / "a.raw").stat().st_uid == 65534
+        assert stat(folder / "a.raw", "/etc/a") == "regular 04755 7 8"
+        assert cli("build", path, "-q", "-o", "b.raw").code == 0
+        assert (folder / "a.raw").read_bytes() == (tmp_path / "b.raw").read_bytes()
+        assert not list((folder / "cache" / "tmp").iterdir())
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_without_a_system(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "os.toml").write_text('kernel = "k"\n[[root.run]]\nrun = "id"\n')
     said = cli("build", tmp_path / "os.toml")
