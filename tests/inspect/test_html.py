@@ -10,9 +10,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from imagekit.command import find
 from imagekit.inspect import html, inspect
 from imagekit.inspect.report import Entry, Kernel, Kind, Menu, Partition, Report, Segment, Table
+from imagekit.programs import find
 
 MakeDisk = Callable[..., Path]
 FLAGS = (
