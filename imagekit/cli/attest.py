@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,8 @@ from imagekit.cli.console import AsJson, Quiet, Verbose, say, state_dir, tell
 from imagekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from imagekit.artifact import Artifact
     from imagekit.build import Runner
     from imagekit.prepare import Prepared

@@ -30,9 +30,7 @@ def verify(
     private_key: asked.PrivateKey = None,
     signed_by: Annotated[
         Path | None,
-        typer.Option(
-            "--signed-by", metavar="FILE", help="The public key that has signed its provenance."
-        ),
+        typer.Option("--signed-by", metavar="FILE", help="The public key that has signed its provenance."),
     ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make it again from its statement, and compare the bytes.")

@@ -3,18 +3,20 @@
 Paths are relative to the recipe's folder (a bare kernel's own), so that a checkout's place does not show.
 """
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from imagekit import recipe
-from imagekit.errors import VerificationError
+from imagekit.errors import RecipeError, VerificationError
 from imagekit.plan import Json
 from imagekit.recipe import Image
 
-_ELSEWHERE = {"publish", "prove", "provenance", "targets"}
-"""Tables that no byte of an artifact depends on."""
+_ELSEWHERE = {"publish", "prove", "provenance", "targets", "variables", "image"}
+"""What no byte of an artifact depends on, and what is resolved by now."""
+_NOWHERE = Path("/nowhere")
 _KEYS = ("private_key", "cert", "ec2_cert", "secrets")
 
 
@@ -39,14 +41,13 @@ def restored(table: Mapping[str, Json], place: Callable[[str], Path]) -> Image:
 
     VerificationError for what no recipe can be.
     """
-    image = recipe.resolved(table, Path("/named"))
-    found = dict(table)
     try:
+        image, found = recipe.resolved(table, _NOWHERE), copy.deepcopy(dict(table))
         for keys, path in recipe.named_sources(image):
-            _put(found, keys, str(place(named(path, Path("/named")))))
-    except (KeyError, IndexError, TypeError) as error:
-        raise VerificationError("the statement's recipe is none", details=str(error)) from None
-    return recipe.resolved(found, Path.cwd())
+            _put(found, keys, str(place(os.path.relpath(path, _NOWHERE))))
+        return recipe.resolved(found, Path.cwd())
+    except RecipeError as error:
+        raise VerificationError("the recipe in the statement is none", details=str(error)) from None
 
 
 def _put(table: dict[str, Any], keys: tuple[str | int, ...], value: str) -> None:

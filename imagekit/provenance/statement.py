@@ -1,4 +1,4 @@
-"""in-toto statements, version 1.1: in-toto/attestation, spec/v1, statement.md, resource_descriptor.md, digest_set.md."""
+"""in-toto statements: in-toto/attestation, spec/v1 (statement, resource_descriptor, digest_set), version 1.1."""
 
 import json
 import os

@@ -4,18 +4,24 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from imagekit.errors import VerificationError
 from imagekit.provenance import strict
-from imagekit.sparse import walk
+from imagekit.sparse import fingerprint, walk
 
 _LINE = re.compile(r"(?P<escaped>\\?)(?P<digest>[0-9a-f]{64}) [ *](?P<name>.+)")
 _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256, 64 hex characters: what `sha256sum` prints."""
+    """Return what `sha256sum` prints of a file, 64 hex characters; read once while it does not change."""
+    return _sha256(path.absolute(), fingerprint(path))
+
+
+@lru_cache
+def _sha256(path: Path, _state: bytes) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
