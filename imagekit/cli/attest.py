@@ -13,7 +13,7 @@ from imagekit.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imagekit.artifact import Artifact
+    from imagekit.artifact import Artifact, Sidecar
     from imagekit.build import Runner
     from imagekit.prepare import Prepared
     from imagekit.receipt import Receipt
@@ -73,28 +73,31 @@ def conclude(recorded: "Iterable[Artifact]", sign_with: Path | None) -> None:
         _attested(artifact.path, sign_with)
 
 
-def published(path: Path, receipts: "Iterable[Receipt]") -> None:
-    """State a publication beside an artifact that has a statement."""
+def published(path: Path, sidecar: "Sidecar", state: Path) -> None:
+    """State the publications of an artifact that has a statement beside it."""
     from imagekit.provenance import STATEMENT, beside, write_publication  # noqa: PLC0415
 
     if beside(path, STATEMENT).exists():
-        write_publication(path, receipts)
+        write_publication(path, _receipts(sidecar, state))
+
+
+def _receipts(sidecar: "Sidecar", state: Path) -> "list[Receipt]":
+    from imagekit.receipt import Ledger  # noqa: PLC0415 -- --help need not import it
+
+    of_it = (sidecar.digest, sidecar.target)
+    return [one for one in Ledger(state) if (one.digest, one.target) == of_it]
 
 
 def _attested(path: Path, sign_with: Path | None) -> list[Path]:
     from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
     from imagekit.proof import find  # noqa: PLC0415
     from imagekit.provenance import sign, write_proof, write_publication  # noqa: PLC0415
-    from imagekit.receipt import Ledger  # noqa: PLC0415
 
     sidecar = Sidecar.read(path) if path.is_file() else None
     if sidecar is None:
         raise UsageError(f"{path} is not there, or has no sidecar beside it", hint="`imagekit build` makes both")
     proof = find(sidecar.digest, str(sidecar.boot.get("way", "")), state_dir())
-    receipts = [
-        one for one in Ledger(state_dir()) if one.digest == sidecar.digest and one.target == sidecar.target
-    ]
     written = [write_proof(path, proof)] if proof else []
-    told = write_publication(path, receipts)
+    told = write_publication(path, _receipts(sidecar, state_dir()))
     written += [told] if told else []
     return [*written, sign(path, sign_with)] if sign_with else written

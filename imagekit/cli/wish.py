@@ -95,7 +95,7 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         image=image,
     )
     receipts = aside(lambda ask: run(replace(order, terms=replace(terms, ask=ask))), terms.stop)
-    published(path, receipts)
+    published(path, sidecar, terms.state)
     return receipts
 
 

@@ -16,6 +16,7 @@ from imagekit.provenance import files, sbom, sums
 from imagekit.provenance.made import Made
 from imagekit.provenance.parameters import described, named
 from imagekit.provenance.statement import PROVENANCE, Resource, Statement, file_uri, resource
+from imagekit.root import image_digest, is_layout
 from imagekit.version import __version__
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Build:
                 name = named(source.path, folder)
                 # Of a folder that is kept as it is, modes and owners count.
                 own = {TREES[source.kept]: self.runner.source(source).digest}
-                yield resource(name, uri=file_uri(name), dirHash=sums.directory_hash(source.path), **own)
+                image_of = image_digest(source.path) if is_layout(source.path) else ""
+                contents = sums.directory_hash(source.path)
+                yield resource(name, uri=file_uri(name), sha256=image_of, dirHash=contents, **own)
             else:
                 yield _file(source.path, folder)
 

@@ -31,6 +31,8 @@ from imagekit.store import Store
 from tests.cli.conftest import Cli
 from tests.provenance.models import Statement
 from tests.publish.conftest import REGION, Open, rehearse
+from tests.root.conftest import entry, tar_bytes
+from tests.root.test_hostile_layouts import Layout
 from tests.test_proof import GOOD
 
 __all__ = ["rehearse"]
@@ -229,6 +231,19 @@ def test_the_bill_of_a_system_lists_its_packages(cli: Cli, hello: Path) -> None:
             assert cli("verify", "os.raw", "--rebuild").code == 0
 
 
+def test_an_oci_image_is_named_by_its_manifest(cli: Cli, hello: Path, tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "image")
+    layer = layout.blob(tar_bytes((entry("etc/os-release"), b"ID=none")), "layer.v1.tar")
+    layout.index(layout.image(layer))
+    said = cli("build", hello, "-o", "os.raw", "--provenance", "-q", "--set", "root.from=image")
+    assert said.code == 0, said.err
+    definition = read(Path("os.raw.intoto.json"))["predicate"]["buildDefinition"]
+    (found,) = (one for one in definition["resolvedDependencies"] if one["name"] == "image")
+    (manifest,) = read(tmp_path / "image" / "index.json")["manifests"]
+    assert f"sha256:{found['digest']['sha256']}" == manifest["digest"]
+    assert cli("verify", "os.raw", "--rebuild").code == 0
+
+
 def test_nothing_of_it_unless_it_is_wanted(cli: Cli, hello: Path) -> None:
     assert cli("build", hello, "-o", "app.raw", "-q").code == 0
     assert sorted(os.listdir()) == [
@@ -300,7 +315,7 @@ LIES: dict[str, tuple[Callable[[], object], str]] = {
     "the bill": (_append("app.raw.cdx.json"), "app.raw.cdx.json is not what"),
     "the plain statement": (_append("app.raw.intoto.json"), "app.raw.intoto.json is not what"),
     "the plain statement, without sums": (
-        lambda: (_append("app.raw.intoto.json")(), Path("app.raw.SHA256SUMS").unlink()),
+        lambda: (_append("app.raw.intoto.json")(), Path("app.raw.SHA256SUMS").rename("elsewhere")),
         "is not what was signed",
     ),
     "a companion that is gone": (lambda: Path("app.raw.xml").unlink(), "No such file"),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as Theirs
 from securesystemslib.exceptions import VerificationError as TheirError
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.signer._crypto_signer import CryptoSigner
+from securesystemslib.signer._key import SSlibKey
 
 from imagekit.errors import UsageError, VerificationError
 from imagekit.provenance import dsse, keys
