@@ -17,7 +17,8 @@ from imagekit.recipe import Image
 _ELSEWHERE = {"publish", "prove", "provenance", "targets", "variables", "image"}
 """What no byte of an artifact depends on, and what is resolved by now."""
 _NOWHERE = Path("/nowhere")
-_KEYS = ("private_key", "cert", "ec2_cert", "secrets")
+KEYS = ("private_key", "cert", "ec2_cert", "secrets")
+"""Of the table `ami`: paths of keys, which are named and not told of."""
 
 
 def named(path: Path, folder: Path) -> str:
@@ -30,7 +31,7 @@ def described(image: Image, folder: Path) -> dict[str, Json]:
     table = image.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=_ELSEWHERE)
     for keys, path in recipe.named_sources(image):
         _put(table, keys, named(path, folder))
-    for key in _KEYS:
+    for key in KEYS:
         if path := getattr(image.ami, key):
             _put(table, ("ami", key), named(path, folder))
     return table

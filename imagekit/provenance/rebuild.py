@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +12,7 @@ from imagekit.build import Runner, build, tool_version
 from imagekit.errors import ImagekitError, VerificationError
 from imagekit.prepare import Request, prepare
 from imagekit.provenance import files, strict, sums
-from imagekit.provenance.parameters import restored
+from imagekit.provenance.parameters import KEYS, restored
 from imagekit.provenance.record import BUILD_TYPE, TREES
 from imagekit.provenance.statement import PROVENANCE, Statement, listed, parse
 from imagekit.sparse import BLOCK, digest_tree
@@ -53,7 +53,8 @@ def rebuild(main: Path, folders: Sequence[Path], environment: Mapping[str, str])
         skipped("tools", f"not the same: {'; '.join(others)}") if others else passed("tools", "the same versions")
     )
     with TemporaryDirectory(prefix="imagekit-rebuild-", dir=_room(environment)) as scratch:
-        again = _built(wanted, main.name, Path(scratch), places, environment)
+        with_keys = replace(wanted, recipe=_with_keys(wanted.recipe, folders, environment))
+        again = _built(with_keys, main.name, Path(scratch), places, environment)
         for name, _ in statement.subjects:
             _compare(main.with_name(name), again.with_name(name), others)
     yield passed("rebuild", f"{len(statement.subjects)} files, the same bytes")
@@ -128,6 +129,20 @@ def _same(path: Path, digests: Mapping[str, str]) -> bool:
     return any(
         digests.get(name) == digest_tree(path, kept=kept) for kept, name in TREES.items() if name in digests
     )
+
+
+def _with_keys(
+    recipe: Mapping[str, Any], folders: Sequence[Path], environment: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """Return the recipe with the places of a bundle's keys, of which a statement holds no digest."""
+    named = recipe.get("ami")
+    if not isinstance(named, dict):
+        return recipe
+    places = ((key, folder / str(named[key])) for key in KEYS if key in named for folder in folders)
+    found = {**named, **{key: str(path.absolute()) for key, path in places if path.exists()}}
+    if key_file := environment.get("EC2_PRIVATE_KEY"):
+        found["private_key"] = str(Path(key_file).absolute())
+    return {**recipe, "ami": found}
 
 
 def _other_versions(wanted: _Wanted) -> list[str]:

@@ -456,6 +456,32 @@ def test_a_statement_that_tells_of_no_build(
     assert cli("verify", main, "--rebuild", "--input-dir", farm).code in {2, 6}
 
 
+def test_a_bundle_is_made_again_with_the_keys(cli: Cli, hello: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EC2_PRIVATE_KEY", "EC2_CERT", "EC2_USER"):
+        monkeypatch.delenv(name, raising=False)
+    for folder in ("keys", "other"):
+        assert cli("keys", "new", "-o", folder).code == 0
+    shutil.copy("other/cert.pem", "keys/ec2.pem")  # which stands for EC2's own
+    named = [f"ami.{name}" for name in ("private_key=keys/pk.pem", "ec2_cert=keys/ec2.pem", "user='123456789012'")]
+    settings = [word for one in named for word in ("--set", one)]
+    said = cli("build", hello, "-t", "ami", "-o", "out/", "-q", "--provenance", *settings)
+    assert said.code == 0, said.err
+    main = Path("out/app.manifest.xml")
+    assert "PRIVATE" not in Path(f"{main}.intoto.json").read_text()
+    Path("moved").mkdir()
+    for name in ("app.xen", "keys"):
+        Path(name).rename(f"moved/{name}")
+    said = cli("verify", main, "--rebuild", "--input-dir", "moved")
+    assert said.code == 0, said.err
+    assert "rebuild: 3 files, the same bytes" in said.err
+    Path("moved/keys/pk.pem").rename("pk.pem")
+    said = cli("verify", main, "--rebuild", "--input-dir", "moved", "--private-key", "pk.pem")
+    assert said.code == 0, said.err
+    said = cli("verify", main, "--rebuild", "--input-dir", "moved", "--private-key", "other/pk.pem")
+    assert said.code == 6
+    assert "is made otherwise today" in said.err
+
+
 def test_proofs_and_publications_are_stated(
     cli: Cli, hello: Path, rehearse: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
