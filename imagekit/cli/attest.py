@@ -58,7 +58,7 @@ def record(
     """Write the paper trail of artifacts just built, where it is wanted or their recipe says so; return those."""
     chosen = [one for one in artifacts if wanted or prepared.images[one.image].provenance.write]
     if chosen:
-        from imagekit.provenance import Build  # noqa: PLC0415 -- most builds need not import it
+        from imagekit.provenance.record import Build  # noqa: PLC0415 -- most builds need not import it
         from imagekit.recipe import epoch  # noqa: PLC0415
 
         done = Build(prepared, runner, epoch(os.environ))
@@ -75,7 +75,8 @@ def conclude(recorded: "Iterable[Artifact]", sign_with: Path | None) -> None:
 
 def published(path: Path, sidecar: "Sidecar", state: Path) -> None:
     """State the publications of an artifact that has a statement beside it."""
-    from imagekit.provenance import STATEMENT, beside, write_publication  # noqa: PLC0415
+    from imagekit.provenance.events import write_publication  # noqa: PLC0415 -- as above
+    from imagekit.provenance.files import STATEMENT, beside  # noqa: PLC0415
 
     if beside(path, STATEMENT).exists():
         write_publication(path, _receipts(sidecar, state))
@@ -91,7 +92,8 @@ def _receipts(sidecar: "Sidecar", state: Path) -> "list[Receipt]":
 def _attested(path: Path, sign_with: Path | None) -> list[Path]:
     from imagekit.artifact import Sidecar  # noqa: PLC0415 -- --help need not import it
     from imagekit.proof import find  # noqa: PLC0415
-    from imagekit.provenance import sign, write_proof, write_publication  # noqa: PLC0415
+    from imagekit.provenance.events import write_proof, write_publication  # noqa: PLC0415
+    from imagekit.provenance.signing import sign  # noqa: PLC0415
 
     sidecar = Sidecar.read(path) if path.is_file() else None
     if sidecar is None:

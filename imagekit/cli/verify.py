@@ -66,13 +66,15 @@ def _trail(
     path: Path, signed_by: Path | None, folders: Sequence[Path] | None, private_key: Path | None
 ) -> "Iterator[Check]":
     """Yield the checks of what lies beside an artifact; with `folders`, that of making it again."""
-    from imagekit import provenance  # noqa: PLC0415 -- --help need not import it
-    from imagekit.artifact import SUFFIX  # noqa: PLC0415
+    from imagekit.artifact import SUFFIX  # noqa: PLC0415 -- --help need not import it
+    from imagekit.provenance import signing  # noqa: PLC0415
 
     main = path.with_name(path.name.removesuffix(SUFFIX))
-    yield from provenance.check_sums(main)
+    yield from signing.check_sums(main)
     if signed_by is not None:
-        yield from provenance.check(main, signed_by)
+        yield from signing.check(main, signed_by)
     if folders is not None:
+        from imagekit.provenance.rebuild import rebuild  # noqa: PLC0415 -- what builds takes its time
+
         keys = {"EC2_PRIVATE_KEY": str(private_key)} if private_key else {}
-        yield from provenance.rebuild(main, folders, {**os.environ, **keys})
+        yield from rebuild(main, folders, {**os.environ, **keys})
