@@ -206,8 +206,14 @@ class Runner:
 
     def _key(self, step: Step, inputs: Mapping[str, Input]) -> str:
         digests = {name: source.digest for name, source in inputs.items()}
-        versions = {tool: _VERSIONS.get(tool, lambda tool=tool: command.version(tool))() for tool in step.tools}
+        versions = {tool: tool_version(tool) for tool in step.tools}
         return key(step, digests, versions)
+
+
+def tool_version(tool: str) -> str:
+    """Return the line in which a step's tool, a program or a library, tells its version."""
+    known = _VERSIONS.get(tool)
+    return known() if known else command.version(tool)
 
 
 def _check_kind(path: Path) -> None:

@@ -48,6 +48,7 @@ _EXTRAS: Mapping[str, str] = {
     "": "every command",
     "disk": "builds: partition tables",
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+    "provenance": "builds and verify: SBOMs, signatures",
     "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
 }

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagekit import recipe, stages, targets, trees
@@ -18,12 +18,16 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe."""
+    """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe.
+
+    `images` are built, too: resolved recipes, which settings do not change.
+    """
 
     paths: Sequence[Path]
     targets: Sequence[str] = ()
     out: str | None = None
     settings: Mapping[str, object] | None = None
+    images: Sequence[Image] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Pending:
 class Prepared:
     """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
 
-    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news.
+    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news;
+    `origins` tells which file each image was read from.
     """
 
     plan: Plan
@@ -66,6 +71,7 @@ class Prepared:
     images: Mapping[str, Image]
     pending: tuple[Pending, ...] = ()
     remarks: tuple[str, ...] = ()
+    origins: Mapping[str, Path] = field(default_factory=dict)
 
 
 def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *, making: bool = True) -> Prepared:
@@ -80,7 +86,9 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
     facts: dict[str, KernelFacts] = {}
     described: dict[str, Image] = {}
     skipped: list[Skipped] = []
-    images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
+    read = [(image, path) for path in map(Path, request.paths) for image in _images(path, request, environment)]
+    recipe.check_sources(request.images, None)
+    images = [*request.images, *(image for image, _ in read)]
     _check_names(images)
     made = trees.find(images, runner, epoch)
     remarks = trees.remarks(made, making=making)
@@ -106,7 +114,8 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes, described, tuple(pending), remarks)
+    origins = {_name(image): path for image, path in read}
+    return Prepared(plan, facts, tuple(skipped), recipes, described, tuple(pending), remarks, origins)
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
+from imagekit.cli.attest import SignWith, conclude, record
 from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance", help="Write sums, a statement of how it was made, and an SBOM beside each artifact."
+        ),
+    ] = False,
+    sign_with: SignWith = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -75,12 +83,11 @@ def build(
                 # Before the artifacts: a kill leaves no artifact without its dependencies.
                 write_depfile(depfile, prepared)
             artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
+            recorded = record(artifacts, prepared, runner, wanted=provenance)
     if prove:
         _prove(artifacts, prepared, quiet=quiet or kind == "json")
-    if not publish:
-        _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
-        return
-    receipts = _publish(artifacts, prepared, quiet=quiet or kind == "json")
+    receipts = _publish(artifacts, prepared, quiet=quiet or kind == "json") if publish else []
+    conclude(recorded, sign_with)
     _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json", receipts=receipts)
 
 
