@@ -21,12 +21,17 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step's result is there, after `seconds`; `cached` tells that it was there before."""
+    """A step's result is there, after `seconds`; `cached` tells that it was there before.
+
+    `machine` is where it ran, `begun` when, in seconds since 1970.
+    """
 
     step: str
     image: str
     cached: bool
     seconds: float
+    machine: str = ""
+    begun: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,25 @@ class Placed:
     artifact: Artifact
 
 
-Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """An artifact cannot be made: the error's brief, details, hint and exit code."""
+
+    image: str
+    target: str
+    brief: str
+    details: str = ""
+    hint: str = ""
+    code: int = 1
+
+
+Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed | ImageFailed
 Listener = Callable[[Event], None]
+
+
+def event_name(kind: type) -> str:
+    """Return what a kind of event is called in JSON: StepDone is `step-done`."""
+    return "".join("-" + letter.lower() if letter.isupper() else letter for letter in kind.__name__)[1:]
 
 
 def silent(_: Event) -> None:

@@ -8,7 +8,19 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from imagekit.artifact import Artifact
-from imagekit.events import Event, Listener, Placed, StepDone, StepPhase, StepStarted, StepWaits, Warned, silent
+from imagekit.events import (
+    Event,
+    ImageFailed,
+    Listener,
+    Placed,
+    StepDone,
+    StepPhase,
+    StepStarted,
+    StepWaits,
+    Warned,
+    event_name,
+    silent,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -76,7 +88,7 @@ def _plain(stream: TextIO, *, verbose: bool) -> Listener:
     return listen
 
 
-def _line(event: Event, *, verbose: bool) -> str | None:
+def _line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 -- a line a kind of event
     match event:
         case StepStarted(step, image, reason) if verbose:
             return f"{image}: {step}: {reason}"
@@ -88,14 +100,15 @@ def _line(event: Event, *, verbose: bool) -> str | None:
             return f"{image}: {step}: another build makes the same; waiting for it"
         case Warned(message):
             return f"warning: {message}"
+        case ImageFailed(image, target, brief):
+            return f"{image}: not made for {target}: {brief}"
     return None
 
 
 def _json(stream: TextIO) -> Listener:
     def listen(event: Event) -> None:
         content = event.artifact.to_json() if isinstance(event, Placed) else asdict(event)
-        kind = "".join("-" + letter.lower() if letter.isupper() else letter for letter in type(event).__name__)
-        print(json.dumps({"event": kind[1:], **content}), file=stream, flush=True)
+        print(json.dumps({"event": event_name(type(event)), **content}), file=stream, flush=True)
 
     return listen
 
@@ -124,7 +137,7 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
                     progress.remove_task(tasks.pop((image, step)))
                 told = "[dim]cached" if cached else f"[green]made[/green] in {seconds:.2f} s"
                 progress.console.print(f"{image}: {step}: {told}", highlight=False)
-            case StepWaits() | Warned():
+            case StepWaits() | Warned() | ImageFailed():
                 progress.console.print(_line(event, verbose=False), style="yellow", highlight=False, markup=False)
 
     return listen

@@ -21,6 +21,8 @@ from imagekit.cli import (
     prove,
     publish,
     receipts,
+    report,
+    rules,
     schema,
     shell,
     targets,
@@ -47,6 +49,8 @@ app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("shell")(shell.shell)
+app.command("report")(report.report)
+app.command("make-rules")(rules.make_rules)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)

@@ -9,6 +9,7 @@ import typer
 
 from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
+from imagekit.cli.recorded import expect, note_sources, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,12 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the record of the run, JSON, for `report`.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the run's figures for Prometheus's node_exporter.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -67,21 +74,23 @@ def build(
         show(wanted, store, as_json=as_json)
         return
     kind = "none" if quiet else progress.value
-    with listening(kind, verbose=verbose > 0) as listener:  # type: ignore[arg-type]
-        runner = Runner(store, listener)
-        with store.in_use():
-            prepared = prepare(wanted, runner, os.environ)
-            if depfile is not None:
-                # Before the artifacts: a kill leaves no artifact without its dependencies.
-                write_depfile(depfile, prepared)
-            artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
-    if prove:
-        _prove(artifacts, prepared, quiet=quiet or kind == "json")
-    if not publish:
-        _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
-        return
-    receipts = _publish(artifacts, prepared, quiet=quiet or kind == "json")
-    _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json", receipts=receipts)
+    silently = quiet or kind == "json"
+    with recorded("build", wanted, report=report, metrics=metrics, quiet=silently) as recorder:
+        with listening(kind, verbose=verbose > 0) as shown:  # type: ignore[arg-type]
+            listener = recorder.beside(shown)
+            runner = Runner(store, listener)
+            with store.in_use():
+                prepared = prepare(wanted, runner, os.environ)
+                expect(recorder, prepared)
+                if depfile is not None:
+                    # Before the artifacts: a kill leaves no artifact without its dependencies.
+                    write_depfile(depfile, prepared)
+                artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
+                note_sources(recorder, prepared, runner)
+        if prove:
+            _prove(artifacts, prepared, quiet=silently)
+        receipts = _publish(artifacts, prepared, quiet=silently) if publish else ()
+    _report(artifacts, prepared, as_json=as_json, quiet=silently, receipts=receipts)
 
 
 def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
