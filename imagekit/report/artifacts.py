@@ -123,14 +123,14 @@ def _parts(artifact: ArtifactRecord, *, few: bool) -> Iterator[str]:
             )
             for one in artifact.sources
         )
-        yield rows(("file", "digest"), cells)
+        yield rows(("file", "digest"), cells, style="narrow")
     if artifact.disk:
         yield from _disk(artifact.disk, few=few)
     for boot in artifact.boots:
         yield from _boot(boot)
     if artifact.publications:
         yield "<h3>Published</h3>"
-        yield rows(("region", "id", "state", "what it made"), map(_published, artifact.publications))
+        yield rows(("region", "id", "state", "what it made"), map(_published, artifact.publications), style="narrow")
 
 
 def _disk(disk: DiskMap, *, few: bool) -> Iterator[str]:

@@ -16,7 +16,7 @@ for (const sifter of document.querySelectorAll(".sifter")) {
     }
     output.textContent = `${counted.filter((row) => !row.hidden).length} of ${counted.length}`;
   };
-  sifter.addEventListener("input", sift);
+  for (const kind of ["input", "change"]) sifter.addEventListener(kind, sift);
   sifter.hidden = false;
   sift();
 }
