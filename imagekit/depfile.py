@@ -24,6 +24,7 @@ def write_depfile(path: Path, prepared: Prepared) -> None:
     lines += [f"{escaped(source)}:" for source in sources]
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # as for the artifact, which comes after it
         beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))
         beside.replace(path)
     except OSError as error:
