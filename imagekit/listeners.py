@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from imagekit.artifact import Artifact
@@ -12,14 +11,13 @@ from imagekit.events import (
     Event,
     ImageFailed,
     Listener,
-    Placed,
     StepDone,
     StepPhase,
     StepStarted,
     StepWaits,
     Warned,
-    event_name,
     silent,
+    to_json,
 )
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def _plain(stream: TextIO, *, verbose: bool) -> Listener:
     return listen
 
 
-def _line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 -- a line a kind of event
+def _line(event: Event, *, verbose: bool) -> str | None:
     match event:
         case StepStarted(step, image, reason) if verbose:
             return f"{image}: {step}: {reason}"
@@ -98,17 +96,21 @@ def _line(event: Event, *, verbose: bool) -> str | None:  # noqa: PLR0911 -- a l
             return f"{image}: {step}: {phase}{f' (log: {log})' if verbose else ''}"
         case StepWaits(step, image):
             return f"{image}: {step}: another build makes the same; waiting for it"
+    return _word(event)
+
+
+def _word(event: Event) -> str | None:
+    match event:
         case Warned(message):
             return f"warning: {message}"
         case ImageFailed(image, target, brief):
-            return f"{image}: not made for {target}: {brief}"
+            return f"failed: {image}{f' for {target}' if target else ''}: {brief}"
     return None
 
 
 def _json(stream: TextIO) -> Listener:
     def listen(event: Event) -> None:
-        content = event.artifact.to_json() if isinstance(event, Placed) else asdict(event)
-        print(json.dumps({"event": event_name(type(event)), **content}), file=stream, flush=True)
+        print(json.dumps(to_json(event)), file=stream, flush=True)
 
     return listen
 
@@ -138,6 +140,7 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
                 told = "[dim]cached" if cached else f"[green]made[/green] in {seconds:.2f} s"
                 progress.console.print(f"{image}: {step}: {told}", highlight=False)
             case StepWaits() | Warned() | ImageFailed():
-                progress.console.print(_line(event, verbose=False), style="yellow", highlight=False, markup=False)
+                style = "red" if isinstance(event, ImageFailed) else "yellow"
+                progress.console.print(_line(event, verbose=False), style=style, highlight=False, markup=False)
 
     return listen
