@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,25 @@ def many(bench: Bench, count: int) -> list[str]:
     return names
 
 
+def both(bench: Bench, environment: dict[str, str]) -> list[int]:
+    """Wait until a tool has stopped twice; return the processes, whose words may come in one."""
+    reached, pids = Path(environment["PATH"].partition(":")[0]) / "reached", list[int]()
+    while len(pids) < 2:
+        pids += map(int, reached.read_text().split())
+    bench.stopped += pids
+    return pids
+
+
+def let_go(children: list[int], environment: dict[str, str]) -> None:
+    """Let stopped tools go on; one word may reach both, or none who listens."""
+    go = Path(environment["PATH"].partition(":")[0]) / "go"
+    while not all(gone(child, 0.05) for child in children):
+        with suppress(OSError):
+            descriptor = os.open(go, os.O_WRONLY | os.O_NONBLOCK)
+            os.write(descriptor, b"go\n")
+            os.close(descriptor)
+
+
 @pytest.mark.parametrize("how", ["threads", "processes"])
 def test_sigterm_lets_what_runs_end(bench: Bench, how: str) -> None:
     """Two tools run; what they make is kept, what is whole is placed, and what is missing is named."""
@@ -127,11 +147,10 @@ def test_sigterm_lets_what_runs_end(bench: Bench, how: str) -> None:
     arguments = ("build", *kernels, "-o", f"{bench.out}/", "-j", "2", *more, "--progress", "json")
     environment = bench.stopping("mke2fs", "before")
     process = bench.start(*arguments, env=environment)
-    children = [bench.reached(environment), bench.reached(environment)]
+    children = both(bench, environment)
     process.send_signal(signal.SIGTERM)
     assert not gone(children[0], 1), "it is not killed"
-    bench.go(environment)
-    bench.go(environment)
+    let_go(children, environment)
     code, stdout, words = ended(process)
     assert (code, stdout) == (143, f"{bench.out}/k0.xen.raw\n")
     assert "k0.xen.raw" in bench.files()
@@ -156,7 +175,7 @@ def _is_event(line: str) -> bool:
 def test_a_second_sigterm_ends_at_once(bench: Bench) -> None:
     environment = bench.stopping("mke2fs", "before")
     process = bench.start("build", *many(bench, 12), "-o", f"{bench.out}/", "-j", "2", env=environment)
-    children = [bench.reached(environment), bench.reached(environment)]
+    children = both(bench, environment)
     process.send_signal(signal.SIGTERM)
     assert not gone(children[0], 1)
     process.send_signal(signal.SIGTERM)
@@ -169,7 +188,7 @@ def test_a_second_sigterm_ends_at_once(bench: Bench) -> None:
 def test_ctrl_c_ends_workers_at_once(bench: Bench) -> None:
     environment = bench.stopping("mke2fs", "before")
     process = bench.start("build", *many(bench, 12), "-o", f"{bench.out}/", "-j", "2", env=environment)
-    children = [bench.reached(environment), bench.reached(environment)]
+    children = both(bench, environment)
     os.killpg(process.pid, signal.SIGINT)
     code, stdout, words = ended(process)
     assert (code, stdout, words.splitlines()[-1]) == (130, "", "error: interrupted")
