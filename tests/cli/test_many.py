@@ -24,6 +24,7 @@ def recipes(hello: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+PROCESSES = ("--workers", "processes")
 GOOD = ("a.toml", "b.toml", "c.toml")
 
 
@@ -141,7 +142,7 @@ def let_go(children: list[int], environment: dict[str, str]) -> None:
 @pytest.mark.parametrize("how", ["threads", "processes"])
 def test_sigterm_lets_what_runs_end(bench: Bench, how: str) -> None:
     """Two tools run; what they make is kept, what is whole is placed, and what is missing is named."""
-    count, more = (3, ["--keep-going"]) if how == "threads" else (12, [])
+    count, more = (3, ["--keep-going"]) if how == "threads" else (3, ["--workers", "processes"])
     kernels = many(bench, count)
     assert ended(bench.start("build", kernels[0], "-o", f"{bench.folder}/first/"))[0] == 0
     arguments = ("build", *kernels, "-o", f"{bench.out}/", "-j", "2", *more, "--progress", "json")
@@ -174,7 +175,7 @@ def _is_event(line: str) -> bool:
 
 def test_a_second_sigterm_ends_at_once(bench: Bench) -> None:
     environment = bench.stopping("mke2fs", "before")
-    process = bench.start("build", *many(bench, 12), "-o", f"{bench.out}/", "-j", "2", env=environment)
+    process = bench.start("build", *many(bench, 3), "-o", f"{bench.out}/", "-j", "2", *PROCESSES, env=environment)
     children = both(bench, environment)
     process.send_signal(signal.SIGTERM)
     assert not gone(children[0], 1)
@@ -187,7 +188,7 @@ def test_a_second_sigterm_ends_at_once(bench: Bench) -> None:
 
 def test_ctrl_c_ends_workers_at_once(bench: Bench) -> None:
     environment = bench.stopping("mke2fs", "before")
-    process = bench.start("build", *many(bench, 12), "-o", f"{bench.out}/", "-j", "2", env=environment)
+    process = bench.start("build", *many(bench, 3), "-o", f"{bench.out}/", "-j", "2", *PROCESSES, env=environment)
     children = both(bench, environment)
     os.killpg(process.pid, signal.SIGINT)
     code, stdout, words = ended(process)
