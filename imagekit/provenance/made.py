@@ -6,10 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 import imagekit
-from imagekit import build
 from imagekit.errors import TryAgainError
 from imagekit.plan import Output, Plan, Source, Step
 from imagekit.provenance.contents import Contents, contents
+from imagekit.runner import Runner, tool_version
 from imagekit.store import Stored
 
 _OURS = Path(imagekit.__file__).parent
@@ -20,7 +20,7 @@ class Made:
     """One output of a plan that was run, and the runner that ran it."""
 
     output: Output
-    runner: build.Runner
+    runner: Runner
 
     @cached_property
     def plan(self) -> Plan:
@@ -49,7 +49,7 @@ class Made:
     def tools(self) -> dict[str, str]:
         """Return the line in which each tool that the bytes depend on tells its version."""
         names = {name for step in self.plan.steps() for name in step.tools}
-        return {name: build.tool_version(name) for name in sorted(names)}
+        return {name: tool_version(name) for name in sorted(names)}
 
     def contents(self) -> Contents:
         """Return what lies in the root file system."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from imagekit.build import Runner, build, tool_version
+from imagekit.build import Runner, build
 from imagekit.errors import ImagekitError, VerificationError
 from imagekit.prepare import Request, prepare
 from imagekit.provenance import files, strict, sums
 from imagekit.provenance.parameters import KEYS, restored
 from imagekit.provenance.record import BUILD_TYPE, TREES
 from imagekit.provenance.statement import PROVENANCE, Statement, listed, parse
+from imagekit.runner import tool_version
 from imagekit.sparse import BLOCK, digest_tree
 from imagekit.store import Store
 from imagekit.verify import Check

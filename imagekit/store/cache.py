@@ -76,6 +76,10 @@ class Store:
         except FileNotFoundError:  # perhaps a moment ago, by another look-up
             return Found(None, "made before, and pruned since")
 
+    def stored(self, digest: str) -> Stored:
+        """Return the result of this digest, which was found, or made, a moment ago."""
+        return Stored(self._blobs.path(digest), digest)
+
     def make(
         self,
         key: str,
@@ -85,13 +89,14 @@ class Store:
         waiting: Callable[[], None],
         damaged: Callable[[str], None],
         unwanted: Callable[[], bool] = lambda: False,
+        found: Found | None = None,
     ) -> tuple[Stored, bool]:
         """Return the result of a key and whether it was found; else `produce` gets a path to write and the reason.
 
         Call it inside `in_use`. `waiting` is called when somebody else is making the same thing; the wait ends,
-        with TryAgainError, once `unwanted` is true.
+        with TryAgainError, once `unwanted` is true. `found` is what a look-up has said already.
         """
-        found = self.find(key)
+        found = found or self.find(key)
         if found.result is not None:
             return found.result, True
         with room(self.root), one_maker(self.root / "locks" / key, waiting, unwanted):
@@ -153,7 +158,7 @@ class Store:
             return Found(None, "the cached result has lost its block map", damaged=True)
         if time.time() - last_use(blob) > _HOUR:
             os.utime(map_path(blob))
-        return Found(Stored(blob, record.digest), "cached")
+        return Found(self.stored(record.digest), "cached")
 
     def _verified(self, blob: Path) -> Damage | None:
         status = blob.stat()
@@ -175,7 +180,7 @@ class Store:
                 flushed.result()
             status = self._blobs.place(out, blocks)
         self._records.write(key, step, blocks.digest, status)
-        return Stored(self._blobs.path(blocks.digest), blocks.digest)
+        return self.stored(blocks.digest)
 
     def _forget(self) -> None:
         """Remove what belongs to blobs that are gone, old logs, and all locks: nobody else is here."""
