@@ -130,7 +130,9 @@ def _parts(artifact: ArtifactRecord, *, few: bool) -> Iterator[str]:
         yield from _boot(boot)
     if artifact.publications:
         yield "<h3>Published</h3>"
-        yield rows(("region", "id", "state", "what it made"), map(_published, artifact.publications), style="narrow")
+        yield rows(
+            ("region", "id", "state", "what it made"), map(_published, artifact.publications), style="narrow"
+        )
 
 
 def _disk(disk: DiskMap, *, few: bool) -> Iterator[str]:
