@@ -109,14 +109,14 @@ def test_a_dry_run_leaves_no_record(cli: Cli, hello: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("option", ["--report", "--metrics"])
 def test_a_place_that_cannot_be(cli: Cli, hello: Path, tmp_path: Path, option: str) -> None:
-    done = cli("build", hello, "-o", "app.raw", option, "none/file")
+    done = cli("build", hello, "-o", "app.raw", option, "app.xen/file")
     assert done.code == 1
-    assert "none/file cannot be written" in done.err
+    assert "app.xen/file cannot be written" in done.err
     assert (tmp_path / "app.raw").exists()
-    failed = cli("build", "none.xen", option, "none/file")
+    failed = cli("build", "none.xen", option, "app.xen/file")
     assert failed.code == 2, "the first error is the one that counts"
-    assert "warning: none/file cannot be written" in failed.err
-    assert cli("report", "-o", "none/file").code == 1
+    assert "warning: app.xen/file cannot be written" in failed.err
+    assert cli("report", "-o", "app.xen/file").code == 1
 
 
 def test_no_room_for_records_stops_no_build(cli: Cli, hello: Path, tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
 def test_a_file_is_written_whole_or_not(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     write(path, b"one")
-    with pytest.raises(OSError, match="No such file"):
-        write(tmp_path / "none" / "run.json", b"two")
+    with pytest.raises(OSError, match="File exists"):
+        write(path / "run.json", b"two")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
         write(tmp_path / "folder", b"two")
