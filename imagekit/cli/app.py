@@ -88,7 +88,7 @@ def run() -> NoReturn:
     """Run the program and exit."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed
+    signal.signal(signal.SIGHUP, _hang_up)  # the terminal was closed
     try:
         app()
         code = ExitCode.DONE
@@ -110,6 +110,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    if settings.drains and not settings.draining:
+        settings.draining = True
+    else:
+        _end(TerminatedError("terminated"))
+
+
+def _hang_up(_signal: int, _frame: FrameType | None) -> None:
     _end(TerminatedError("terminated"))
 
 

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from imagekit.cli.console import state_dir, tell
 from imagekit.errors import ExitCode, ImagekitError
 
@@ -28,6 +30,9 @@ def recorded(
         yield recorder
     except ImagekitError as error:
         _after(recorder.end(error.exit_code, error), report, metrics, quiet=quiet)
+        raise
+    except typer.Exit as done:  # what failed is in the record already
+        _after(recorder.end(done.exit_code), report, metrics, quiet=quiet)
         raise
     except BaseException:
         _after(recorder.end(ExitCode.BUILD_FAILED), report, metrics, quiet=quiet)
