@@ -14,6 +14,7 @@ from imagekit.events import (
     Listener,
     Placed,
     StepDone,
+    StepRetried,
     StepStarted,
     StepWaits,
     Warned,
@@ -46,6 +47,7 @@ class Recorder:
         self._lock = Lock()
         self._steps: list[StepRecord] = []
         self._warnings: list[str] = []
+        self._retries = 0
         self._reasons: dict[tuple[str, str], str] = {}
         self._waited: set[tuple[str, str]] = set()
         self._artifacts: dict[tuple[str, str], ArtifactRecord] = {}
@@ -66,6 +68,8 @@ class Recorder:
                 self._reasons[step, image] = reason
             case StepWaits(step, image):
                 self._waited.add((step, image))
+            case StepRetried():
+                self._retries += 1
             case StepDone():
                 self._steps.append(self._step(event))
             case Warned(message):
@@ -96,7 +100,7 @@ class Recorder:
         keys = [key for key in self._artifacts if key[0] == image and target in {"", key[1]}] or [(image, target)]
         for one in keys:
             known = self._artifacts.get(one, ArtifactRecord(image=one[0], target=one[1], outcome="failed"))
-            if not known.path or known.outcome == "failed":
+            if known.outcome == "failed":  # and not in its place, or left out
                 self._artifacts[one] = known.model_copy(update={"outcome": "failed", "failure": failure})
 
     def expect(self, image: str, target: str, path: str, kernel: str) -> None:
@@ -129,6 +133,7 @@ class Recorder:
             artifacts=tuple(self._artifacts.values()),
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
+            retries=self._retries,
         )
 
 

@@ -133,7 +133,7 @@ class Run(Model):
     artifacts: tuple[ArtifactRecord, ...] = Field(default=(), description="What was asked for, in that order.")
     steps: tuple[StepRecord, ...] = Field(default=(), description="Steps, in the order in which they ended.")
     warnings: tuple[str, ...] = Field(default=(), description="What the user was warned of.")
-    retries: int = Field(default=0, description="Steps that were tried again.")
+    retries: int = Field(default=0, description="How often a step was run again: who ran it was gone.")
 
     def to_bytes(self) -> bytes:
         """Return the file's content: JSON, a newline at the end."""
