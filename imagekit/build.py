@@ -100,6 +100,8 @@ class Runner:
         self._listener = listener
         self._sources: dict[tuple[Path, bool], SourceInput] = {}
         self._telling = Lock()
+        if store.shared is not None:
+            store.shared.warn = self.warn
 
     def run(
         self, step: Step, made: Mapping[Step, Stored], image: str, *, telling: bool = True
@@ -139,7 +141,7 @@ class Runner:
     def look_up(self, step: Step, image: str, targets: tuple[str, ...]) -> Planned:
         """Tell of a step that reads sources only what `look` tells of those of a plan."""
         its_key = self._key(step, self._inputs(step, {}))
-        found = self.store.find(its_key)
+        found = self.store.look(its_key)
         return Planned(step.name, image, targets, found.result is not None, found.reason, its_key)
 
     def warn(self, message: str) -> None:
@@ -160,7 +162,7 @@ class Runner:
                 yield Planned(*about, cached=False, reason=reason, key=None)
                 continue
             its_key = self._key(step, self._inputs(step, made))
-            found = self.store.find(its_key)
+            found = self.store.look(its_key)
             if found.result is not None:
                 made[step] = found.result
             cached = found.result is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
+from imagekit.cli import shared as farm
 from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    store_url: farm.Url = None,
+    trust: farm.Trusted = None,
+    trust_unsigned: farm.Unsigned = False,
+    store_key: farm.Writer = None,
+    store_required: farm.Required = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -57,12 +63,11 @@ def build(
     from imagekit.depfile import write_depfile  # noqa: PLC0415
     from imagekit.listeners import listening  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
-    from imagekit.store import Store  # noqa: PLC0415
 
     wanted = asked.request(
         paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
     )
-    store = Store(cache_dir())
+    store = farm.open_store(farm.Wanted(store_url, tuple(trust or ()), trust_unsigned, store_required, store_key))
     if dry_run:
         show(wanted, store, as_json=as_json)
         return
