@@ -72,6 +72,7 @@ Feed = Callable[[IO[bytes]], None]
 """Writes a program's standard input, as it is read; what it raises ends the program."""
 
 _children: set["subprocess.Popen[bytes]"] = set()
+_workers: set["subprocess.Popen[bytes]"] = set()  # end by themselves when told to, and sweep up
 _children_lock = threading.RLock()  # a signal may come while its own thread holds it
 _GRACE = 5.0  # seconds
 _stopping: set[str] = set()  # not an Event: a second signal, while the first one sets it, would wait for ever
@@ -315,6 +316,65 @@ def running(
             _kill(child)
 
 
+class Worker:
+    """A program of ours that is told lines and answers in lines; it ends when it is hung up on."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = child
+        self._stdin, self._stdout = cast("IO[bytes]", child.stdin), cast("IO[bytes]", child.stdout)
+        self._ending = threading.Lock()
+        self.pid = child.pid
+
+    def send(self, line: bytes) -> None:
+        """Tell it a line; whether it listens, its answer tells."""
+        with suppress(BrokenPipeError, ValueError):  # it has died, or was hung up on
+            self._stdin.write(line)
+            self._stdin.flush()
+
+    def line(self) -> bytes:
+        """Return the next line that it answers, none when it has ended."""
+        return self._stdout.readline()
+
+    def hang_up(self) -> None:
+        """Have it end; `end` waits for that."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def end(self) -> str:
+        """Have it end, if need be by force, and return how it did, in words."""
+        self.hang_up()
+        with self._ending:
+            try:
+                self._child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+            self._child.wait()
+            self._stdout.close()
+        return _fate(self._child.returncode)
+
+
+@contextmanager
+def worker(program: str, *arguments: str) -> Iterator[Worker]:
+    """Run a program of ours beside us, in our own environment, until the `with` ends; ToolError if it cannot."""
+    with _children_lock:
+        if _stopping:
+            raise ToolError(f"{program} was not started: imagekit is stopping")
+        try:
+            child = subprocess.Popen(
+                (program, *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            )
+        except OSError as error:
+            raise ToolError(f"{program} could not be started", details=str(error)) from error
+        _workers.add(child)
+    one = Worker(child)
+    try:
+        yield one
+    finally:
+        one.end()
+        with _children_lock:
+            _workers.discard(child)
+
+
 # How a program is asked for its version, and which line of its answer tells it.
 _VERSION = re.compile(r"\d+\.\d+")
 _VERSION_OPTIONS: Mapping[str, str] = {
@@ -341,6 +401,9 @@ def stop_children() -> None:
         for child in _children:
             if child.returncode is None:  # else its number may be another's by now
                 _kill(child)
+        for child in _workers:
+            if child.returncode is None:
+                os.kill(child.pid, signal.SIGTERM)
 
 
 def _environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ ImagekitError
     └── TerminatedError   143  SIGTERM
 """
 
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 
 
@@ -69,6 +70,24 @@ class ImagekitError(Exception):
         if self.hint:
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
+
+    def to_json(self) -> dict[str, str | int]:
+        """Return the error as `json` can write it: its class, its words and its exit code."""
+        words = {"brief": self.brief, "details": self.details, "hint": self.hint}
+        return {"error": type(self).__name__, **words, "exit_code": int(self.exit_code)}
+
+
+def from_json(content: Mapping[str, object]) -> ImagekitError:
+    """Return the error that `to_json` told of; a BuildError where its class is not known here."""
+    kinds: dict[str, type[ImagekitError]] = {one.__name__: one for one in _below(ImagekitError)}
+    kind = kinds.get(str(content["error"]), BuildError)
+    return kind(str(content["brief"]), details=str(content["details"]), hint=str(content["hint"]))
+
+
+def _below(kind: type[ImagekitError]) -> Iterator[type[ImagekitError]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _below(one)
 
 
 class UsageError(ImagekitError):

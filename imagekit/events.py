@@ -1,11 +1,12 @@
 """What a build tells while it works, as plain values; a listener shows them, or writes them down."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from imagekit.artifact import Artifact
 
@@ -21,12 +22,17 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step's result is there, after `seconds`; `cached` tells that it was there before."""
+    """A step's result is there, after `seconds`; `cached` tells that it was there before.
+
+    `machine` is who worked, host and process; `begun` when, in seconds since 1970 (0: not known).
+    """
 
     step: str
     image: str
     cached: bool
     seconds: float
+    machine: str = ""
+    begun: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,36 @@ class Placed:
     artifact: Artifact
 
 
-Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed
+@dataclass(frozen=True, slots=True)
+class ImageFailed:
+    """An image will not be made for a target, or (target "") for none: why, and the exit code of that alone."""
+
+    image: str
+    target: str
+    brief: str
+    details: str
+    hint: str
+    exit_code: int
+
+
+Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed | ImageFailed
 Listener = Callable[[Event], None]
+
+
+def to_json(event: Event) -> dict[str, object]:
+    """Return an event as `json` can write it."""
+    content = event.artifact.to_json() if isinstance(event, Placed) else asdict(event)
+    return {"event": _kind(type(event)), **content}
+
+
+def from_json(content: Mapping[str, Any]) -> Event:
+    """Read an event of a step back."""
+    kinds = {_kind(one): one for one in (StepStarted, StepDone, StepWaits, StepPhase, Warned, ImageFailed)}
+    return kinds[content["event"]](**{name: value for name, value in content.items() if name != "event"})
+
+
+def _kind(event: type[Event]) -> str:
+    return "".join("-" + letter.lower() if letter.isupper() else letter for letter in event.__name__)[1:]
 
 
 def silent(_: Event) -> None:

@@ -4,11 +4,21 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from imagekit.artifact import Artifact
-from imagekit.events import Event, Listener, Placed, StepDone, StepPhase, StepStarted, StepWaits, Warned, silent
+from imagekit.events import (
+    Event,
+    ImageFailed,
+    Listener,
+    StepDone,
+    StepPhase,
+    StepStarted,
+    StepWaits,
+    Warned,
+    silent,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -86,16 +96,21 @@ def _line(event: Event, *, verbose: bool) -> str | None:
             return f"{image}: {step}: {phase}{f' (log: {log})' if verbose else ''}"
         case StepWaits(step, image):
             return f"{image}: {step}: another build makes the same; waiting for it"
+    return _word(event)
+
+
+def _word(event: Event) -> str | None:
+    match event:
         case Warned(message):
             return f"warning: {message}"
+        case ImageFailed(image, target, brief):
+            return f"failed: {image}{f' for {target}' if target else ''}: {brief}"
     return None
 
 
 def _json(stream: TextIO) -> Listener:
     def listen(event: Event) -> None:
-        content = event.artifact.to_json() if isinstance(event, Placed) else asdict(event)
-        kind = "".join("-" + letter.lower() if letter.isupper() else letter for letter in type(event).__name__)
-        print(json.dumps({"event": kind[1:], **content}), file=stream, flush=True)
+        print(json.dumps(to_json(event)), file=stream, flush=True)
 
     return listen
 
@@ -124,7 +139,8 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
                     progress.remove_task(tasks.pop((image, step)))
                 told = "[dim]cached" if cached else f"[green]made[/green] in {seconds:.2f} s"
                 progress.console.print(f"{image}: {step}: {told}", highlight=False)
-            case StepWaits() | Warned():
-                progress.console.print(_line(event, verbose=False), style="yellow", highlight=False, markup=False)
+            case StepWaits() | Warned() | ImageFailed():
+                style = "red" if isinstance(event, ImageFailed) else "yellow"
+                progress.console.print(_line(event, verbose=False), style=style, highlight=False, markup=False)
 
     return listen

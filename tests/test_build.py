@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build import Runner, SourceInput, build
+from imagekit.build import Runner, build
 from imagekit.errors import BuildError, RecipeError, TryAgainError, UsageError
 from imagekit.events import Event, Placed, StepDone, StepStarted, StepWaits, Warned
+from imagekit.executor import SourceInput
 from imagekit.plan import Input, Json, Output, Plan, Source, Step
 from imagekit.sparse import digest_file
 from imagekit.stages import text_step

@@ -26,6 +26,7 @@ from imagekit.cli import (
     targets,
     unbundle,
     verify,
+    worker,
 )
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
@@ -50,6 +51,7 @@ app.command("shell")(shell.shell)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)
+app.command("worker")(worker.worker)
 app.command("targets")(targets.targets)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)

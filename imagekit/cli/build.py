@@ -47,6 +47,7 @@ def build(
     trust_unsigned: farm.Unsigned = False,
     store_key: farm.Writer = None,
     store_required: farm.Required = False,
+    scheduler: farm.Scheduler = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -67,14 +68,16 @@ def build(
     wanted = asked.request(
         paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
     )
-    store = farm.open_store(farm.Wanted(store_url, tuple(trust or ()), trust_unsigned, store_required, store_key))
+    store = farm.open_store(
+        farm.wanted(store_url, trust, unsigned=trust_unsigned, required=store_required, writer=store_key)
+    )
     if dry_run:
         show(wanted, store, as_json=as_json)
         return
     kind = "none" if quiet else progress.value
     with listening(kind, verbose=verbose > 0) as listener:  # type: ignore[arg-type]
         runner = Runner(store, listener)
-        with store.in_use():
+        with store.in_use(), farm.elsewhere(scheduler, runner):
             prepared = prepare(wanted, runner, os.environ)
             if depfile is not None:
                 # Before the artifacts: a kill leaves no artifact without its dependencies.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imagekit.cli import asked
 from imagekit.cli.console import cache_dir, tell
-from imagekit.cli.shared import open_store
+from imagekit.cli.shared import of_environment, open_store
 from imagekit.errors import ImagekitError, UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _build(
     from imagekit.events import silent  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
 
-    store = open_store()
+    store = open_store(of_environment())
     kernel = path.suffix != ".toml"
     wanted = asked.request([path], targets or (["ebs"] if kernel else None), f"{folder}/", sets)
     with store.in_use():

@@ -37,7 +37,7 @@ def plan(
     wanted = asked.request(
         paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
     )
-    store = farm.open_store(farm.Wanted(store_url, tuple(trust or ()), trust_unsigned, writer=store_key))
+    store = farm.open_store(farm.wanted(store_url, trust, unsigned=trust_unsigned, writer=store_key))
     show(wanted, store, as_json=as_json)
 
 

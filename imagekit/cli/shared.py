@@ -1,19 +1,32 @@
 """The options that name a shared store, and the store that they make."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagekit.cli.console import cache_dir
-from imagekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imagekit.build import Runner
     from imagekit.store import Store
+    from imagekit.store.access import Access
     from imagekit.store.shared import Shared
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="URL",
+        envvar="IMAGEKIT_SCHEDULER",
+        help="Have the workers of a Dask scheduler run the steps: tcp://HOST:8786. Needs --store.",
+    ),
+]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -47,58 +60,63 @@ Writer = Annotated[
         help="The private key (Ed25519, PEM, mode 0600) that signs results for the store. Without: only read.",
     ),
 ]
-_SECRET = "IMAGEKIT_STORE_KEY_PEM"  # noqa: S105 -- the name of it
 _UNSIGNED = "IMAGEKIT_TRUST_UNSIGNED"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for of a shared store."""
+def wanted(
+    url: str | None,
+    trusted: Sequence[Path] | None = None,
+    *,
+    unsigned: bool = False,
+    required: bool = False,
+    writer: Path | None = None,
+) -> "Access | None":
+    """Return what the options ask for, None for no shared store."""
+    from imagekit.store.access import Access  # noqa: PLC0415 -- --help need not import it
 
-    url: str | None = None
-    trusted: tuple[Path, ...] = ()
-    unsigned: bool = False
-    required: bool = False
-    writer: Path | None = None
-
-
-def of_environment() -> Wanted:
-    """Return what the environment asks for, for commands without these options."""
-    names = os.environ.get("IMAGEKIT_TRUST", "").split()
-    key = os.environ.get("IMAGEKIT_STORE_KEY")
-    return Wanted(
-        os.environ.get("IMAGEKIT_STORE") or None, tuple(map(Path, names)), writer=Path(key) if key else None
+    if not url:
+        return None
+    unsigned = unsigned or os.environ.get(_UNSIGNED) == "1"
+    return Access(
+        url, tuple(map(_absolute, trusted or ())), unsigned, required, _absolute(writer) if writer else None
     )
 
 
-def open_store(wanted: Wanted | None = None) -> "Store":
-    """Return the local store, and behind it the shared one that is wanted; without a wish, the environment's."""
+def of_environment() -> "Access | None":
+    """Return what the environment asks for, for commands without these options."""
+    names = os.environ.get("IMAGEKIT_TRUST", "").split()
+    key = os.environ.get("IMAGEKIT_STORE_KEY")
+    return wanted(os.environ.get("IMAGEKIT_STORE"), [*map(Path, names)], writer=Path(key) if key else None)
+
+
+def open_store(access: "Access | None") -> "Store":
+    """Return the local store, and behind it the shared one, if there is one; UsageError."""
     from imagekit.store import Store  # noqa: PLC0415 -- --help need not import it
 
-    return Store(cache_dir(), shared(of_environment() if wanted is None else wanted))
+    return Store(cache_dir(), access.open() if access is not None else None)
 
 
-def shared(wanted: Wanted) -> "Shared | None":
-    """Return the shared store that is wanted, None where none is; UsageError."""
-    if not wanted.url:
-        return None
-    from imagekit.store.backend import backend  # noqa: PLC0415 -- most builds have none
-    from imagekit.store.shared import Shared  # noqa: PLC0415
-    from imagekit.store.trust import trust  # noqa: PLC0415
+def _absolute(path: Path) -> str:
+    return str(path.absolute())  # worker processes have folders of their own
 
-    place = backend(wanted.url)
-    unsigned = wanted.unsigned or os.environ.get(_UNSIGNED) == "1"
-    if unsigned and not place.private:
-        raise UsageError(
-            f"{wanted.url}: results of a bucket are believed when they are signed only", hint="--trust FILE"
-        )
-    found = trust(wanted.trusted, wanted.writer, os.environ.get(_SECRET), unsigned=unsigned)
-    if not (found.believed or unsigned):
-        raise UsageError(
-            f"nothing in the store {wanted.url} could be believed",
-            hint="--trust FILE names the public keys of those who write to it",
-        )
-    return Shared(place, found, required=wanted.required)
+
+@contextmanager
+def elsewhere(scheduler: str | None, runner: "Runner") -> "Iterator[None]":
+    """Have a runner's steps run by the workers of a scheduler, if there is one."""
+    if not scheduler:
+        yield
+        return
+    from imagekit.farm import Dask  # noqa: PLC0415 -- an extra's, and half a second
+
+    dask = Dask(scheduler, runner.store, runner.tell)
+    runner.elsewhere = dask
+    try:
+        yield
+    except BaseException:
+        dask.stop()
+        raise
+    finally:
+        dask.close()
 
 
 def unread(url: str) -> "Shared":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagekit.errors import TryAgainError
 from imagekit.sparse import BlockMap, allocated, map_blocks
 from imagekit.store.blobs import Blobs, flush, has_map, last_use, map_path
 from imagekit.store.locks import alone, one_maker, readers
@@ -88,25 +89,44 @@ class Store:
     def look(self, key: str) -> Found:
         """Look a key up here and in the shared store, fetching nothing: the result's file may not be there yet."""
         found = self.find(key)
-        claim = self.shared.look_up(key) if self.shared and found.result is None else None
-        if claim is None or self.shared is None:
+        if self.shared is None or found.result is not None:
             return found
-        return Found(Stored(self._blobs.path(claim.digest), claim.digest), f"in the store {self.shared.url}")
+        claim = self.shared.look_up(key)
+        if claim is None or not self.shared.has(claim.digest):
+            return found
+        return Found(self.stored(claim.digest), f"in the store {self.shared.url}")
 
     def fetch(self, digest: str, length: int | None = None) -> Stored | None:
         """Return the blob of a digest, from the shared store where it is not here; None when it is nowhere."""
         blob = self._blobs.path(digest)
-        if blob.exists() and has_map(blob):
-            return Stored(blob, digest)
-        return self._fetched(digest, length) and Stored(blob, digest)
+        there = blob.exists() and has_map(blob)
+        return self.stored(digest) if there or self._fetched(digest, length) is not None else None
+
+    def here(self, stored: Stored) -> Stored:
+        """Return a result with its file here; TryAgainError when it is gone, there too."""
+        if not stored.path.exists() and self.fetch(stored.digest) is None:
+            raise TryAgainError(
+                "a result is no longer in the shared store",
+                details=stored.digest,
+                hint="run it again: it is made anew",
+            )
+        return stored
 
     def share(self, stored: Stored) -> bool:
         """Put a blob into the shared store, to be fetched by its digest; False when that could not be."""
-        return self.shared is not None and self.shared.give(stored.path, stored.blocks(), self.workplaces)
+        return self.give(stored.path, stored.blocks())
+
+    def give(self, path: Path, blocks: BlockMap) -> bool:
+        """Put a file of the user's into the shared store, as `share` does."""
+        return self.shared is not None and self.shared.give(path, blocks, self.workplaces)
 
     def keep(self, produce: Callable[[Path], None]) -> Stored:
         """Take in a file that is nobody's result and is only known by its digest, such as a source."""
         return self._produced(produce)[0]
+
+    def stored(self, digest: str) -> Stored:
+        """Return the result of this digest, which was found, or made, a moment ago."""
+        return Stored(self._blobs.path(digest), digest)
 
     def make(
         self,
@@ -117,13 +137,14 @@ class Store:
         waiting: Callable[[], None],
         damaged: Callable[[str], None],
         unwanted: Callable[[], bool] = lambda: False,
+        found: Found | None = None,
     ) -> tuple[Stored, bool]:
         """Return the result of a key and whether it was found; else `produce` gets a path to write and the reason.
 
         Call it inside `in_use`. `waiting` is called when somebody else is making the same thing; the wait ends,
-        with TryAgainError, once `unwanted` is true.
+        with TryAgainError, once `unwanted` is true. `found` is what a look-up has said already.
         """
-        found = self.find(key)
+        found = found or self.find(key)
         if found.result is not None:
             return found.result, True
         with room(self.root), one_maker(self.root / "locks" / key, waiting, unwanted):
@@ -187,7 +208,7 @@ class Store:
             return Found(None, "the cached result has lost its block map", damaged=True)
         if time.time() - last_use(blob) > _HOUR:
             os.utime(map_path(blob))
-        return Found(Stored(blob, record.digest), "cached")
+        return Found(self.stored(record.digest), "cached")
 
     def _verified(self, blob: Path) -> Damage | None:
         status = blob.stat()
@@ -213,7 +234,7 @@ class Store:
                 blocks = map_blocks(out)
                 flushed.result()
             status = self._blobs.place(out, blocks)
-        return Stored(self._blobs.path(blocks.digest), blocks.digest), status, blocks
+        return self.stored(blocks.digest), status, blocks
 
     def _offered(self, shared: "Shared", key: str, step: str, stored: Stored, blocks: BlockMap) -> Stored:
         """Share what was made here. Where another machine was first with other bytes, all go on with those."""
@@ -229,11 +250,12 @@ class Store:
     def _taken(self, claim: "Claim") -> Stored | None:
         """Take in what the shared store says of a key; None when its bytes cannot be had."""
         blob = self._blobs.path(claim.digest)
-        status = blob.stat() if blob.exists() and has_map(blob) else self._fetched(claim.digest, claim.length)
+        whole = blob.exists() and has_map(blob) and map_blocks(blob).digest == claim.digest
+        status = blob.stat() if whole else self._fetched(claim.digest, claim.length)
         if status is None:
             return None
         self._records.write(claim.key, claim.step, claim.digest, status)
-        return Stored(blob, claim.digest)
+        return self.stored(claim.digest)
 
     def _fetched(self, digest: str, length: int | None) -> os.stat_result | None:
         if self.shared is None:

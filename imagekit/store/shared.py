@@ -36,12 +36,18 @@ class Shared:
     def __init__(self, backend: Backend, trust: Trust, *, required: bool = False) -> None:
         self.url = backend.url
         self.warn: Callable[[str], None] = lambda _: None
+        self.access = ""  # as `Access.to_text` tells it, for other processes
         self._backend = backend
         self._trust = trust
         self._required = required
         self._closed = {"read": 0.0, "write": 0.0}  # until when, on the monotonic clock
         self._warned: set[str] = set()
         self._bad: set[str] = set()  # names of what did not count
+
+    @property
+    def writes(self) -> bool:
+        """Whether what we put would be believed by anybody."""
+        return self._trust.may_write
 
     def look_up(self, key: str) -> Claim | None:
         """Return what a trusted writer says of a key, None when none does."""
@@ -58,6 +64,14 @@ class Shared:
             if claim is not None:
                 self._used(item)
         return claim
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob of a digest is there, unread."""
+        found = None
+        with self._trying("read") as closed:
+            if not closed:
+                found = self._backend.has(_name("blobs", digest))
+        return found is not None
 
     def fetch(self, digest: str, length: int | None, out: Path) -> BlockMap | None:
         """Write the blob of a digest at `out` and return its map; None when it cannot be had, and no file."""
@@ -81,7 +95,7 @@ class Shared:
 
     def offer(self, claim: Claim, blob: Path, blocks: BlockMap, workplaces: Workplaces) -> Claim:
         """Put a result; return what the store says of the key then: another's word that came first stands."""
-        if not self._trust.may_write:
+        if not self.writes:
             return claim
         said = claim
         with self._trying("write") as closed:

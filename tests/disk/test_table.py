@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from imagekit.build import SourceInput
 from imagekit.command import run
 from imagekit.disk import libparted_version, write_disk
 from imagekit.disk.layout import Layout, Spot
 from imagekit.disk.stamp import stamp_gpt
 from imagekit.disk.table import write_table
 from imagekit.errors import BuildError, ToolError
+from imagekit.executor import SourceInput
 from imagekit.root import write_root
 
 MIB, GIB, SECTOR = 1 << 20, 1 << 30, 512

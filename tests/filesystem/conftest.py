@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build import SourceInput
 from imagekit.command import run
 from imagekit.disk import write_disk
+from imagekit.executor import SourceInput
 from imagekit.root import write_root
 
 EPOCH = 946684800

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from imagekit.artifact import Artifact
-from imagekit.build import SourceInput
 from imagekit.command import run
 from imagekit.errors import BuildError, RecipeError, UnsuitedError
+from imagekit.executor import SourceInput
 from imagekit.filesystem import Part
 from imagekit.filesystem.stream import write_stream
 from imagekit.root import write_root

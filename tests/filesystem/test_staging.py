@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build import SourceInput
 from imagekit.errors import BuildError
+from imagekit.executor import SourceInput
 from imagekit.filesystem import stage
 from imagekit.root import Member
 from imagekit.root.tree import Reference, first_entry, to_tarinfo

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build import SourceInput
 from imagekit.errors import KernelError
+from imagekit.executor import SourceInput
 from imagekit.kernel import Way, can_repack, read_kernel, repacked, why_not, write_repacked
 from tests.kernel.elf_builder import PACKERS, bzimage, kernel, note, sized
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.build import SourceInput
+from imagekit.executor import SourceInput
 from imagekit.root import Member, read_root, write_root
 
 EPOCH = 946684800

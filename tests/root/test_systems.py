@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imagekit.build import SourceInput
 from imagekit.errors import RecipeError
+from imagekit.executor import SourceInput
 from imagekit.root import Boot, read_boot, write_boot, write_kernel, write_root
 from tests.root.conftest import EPOCH, Compose, contents, entry, members
 

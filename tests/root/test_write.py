@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from imagekit.build import SourceInput
 from imagekit.command import run
 from imagekit.errors import BuildError, ImagekitError, RecipeError, TryAgainError, UsageError
+from imagekit.executor import SourceInput
 from imagekit.root import Member, read_root, write_root
 from imagekit.root.tree import Reference
 from tests.root.conftest import EPOCH, Compose, contents, entry, members, tar_bytes
