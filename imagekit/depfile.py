@@ -19,11 +19,12 @@ def write_depfile(path: Path, prepared: Prepared) -> None:
     files = [str(file) for output in prepared.plan.outputs for file, _ in output.files()]
     if os.path.realpath(path) in {os.path.realpath(file) for file in (*sources, *files)}:
         raise UsageError(f"--depfile {path} names a file that the build reads or makes")
-    rule = " ".join(_escaped(str(output.path)) for output in prepared.plan.outputs) + ":"
-    lines = [" \\\n ".join((rule, *map(_escaped, sources)))]
-    lines += [f"{_escaped(source)}:" for source in sources]
+    rule = " ".join(escaped(str(output.path)) for output in prepared.plan.outputs) + ":"
+    lines = [" \\\n ".join((rule, *map(escaped, sources)))]
+    lines += [f"{escaped(source)}:" for source in sources]
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # as for the artifact, which comes after it
         beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))
         beside.replace(path)
     except OSError as error:
@@ -35,18 +36,18 @@ def write_depfile(path: Path, prepared: Prepared) -> None:
 def _read(prepared: Prepared) -> Iterator[str]:
     yield from map(str, prepared.recipes)
     for source in prepared.plan.sources():
-        yield _short(source.path)
+        yield short(source.path)
         if source.path.is_dir():
             entries = walk(source.path, every=source.kept)
-            yield from (_short(Path(entry.path)) for entry in entries if entry.kind in {"dir", "file", "exec"})
+            yield from (short(Path(entry.path)) for entry in entries if entry.kind in {"dir", "file", "exec"})
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """Return a path as make's own rules are likely to name it: relative where it lies below here."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
     """Return a name as gcc writes it: make takes a backslash for itself, but before what it quotes."""
     quoted = re.sub(r"(\\*)([ \t#:])", lambda match: f"{2 * match[1]}\\{match[2]}", name)
     return quoted.replace("$", "$$")

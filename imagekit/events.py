@@ -86,16 +86,17 @@ Listener = Callable[[Event], None]
 def to_json(event: Event) -> dict[str, object]:
     """Return an event as `json` can write it."""
     content = event.artifact.to_json() if isinstance(event, Placed) else asdict(event)
-    return {"event": _kind(type(event)), **content}
+    return {"event": event_name(type(event)), **content}
 
 
 def from_json(content: Mapping[str, Any]) -> Event:
     """Read an event of a step back."""
-    kinds = {_kind(one): one for one in (StepStarted, StepDone, StepWaits, StepPhase, Warned, ImageFailed)}
+    kinds = {event_name(one): one for one in (StepStarted, StepDone, StepWaits, StepPhase, Warned, ImageFailed)}
     return kinds[content["event"]](**{name: value for name, value in content.items() if name != "event"})
 
 
-def _kind(event: type[Event]) -> str:
+def event_name(event: type) -> str:
+    """Return what a kind of event is called in JSON: StepDone is `step-done`."""
     return "".join("-" + letter.lower() if letter.isupper() else letter for letter in event.__name__)[1:]
 
 

@@ -1,16 +1,18 @@
 """From what a user asks for to a plan: recipes read, kernels judged, targets chosen, artifacts named."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imagekit import recipe, stages, targets, trees
 from imagekit.build import Planned, Runner
 from imagekit.candidate import Candidate, find
-from imagekit.errors import KernelError, UnsuitedError, UsageError
+from imagekit.errors import ImagekitError, InterruptedByUser, KernelError, UnsuitedError, UsageError
+from imagekit.failures import Failure
 from imagekit.kernel import KernelFacts, Refusal
-from imagekit.plan import Plan
+from imagekit.plan import Output, Plan
 from imagekit.recipe import Image
 
 ALL = "all"
@@ -18,12 +20,16 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe."""
+    """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe.
+
+    With `keep_going`, what cannot be built is a failure beside the plan, and no error.
+    """
 
     paths: Sequence[Path]
     targets: Sequence[str] = ()
     out: str | None = None
     settings: Mapping[str, object] | None = None
+    keep_going: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class Pending:
 class Prepared:
     """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
 
-    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news.
+    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news;
+    `failures` what cannot be built, where the request is to go on.
     """
 
     plan: Plan
@@ -66,6 +73,7 @@ class Prepared:
     images: Mapping[str, Image]
     pending: tuple[Pending, ...] = ()
     remarks: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
 
 
 def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *, making: bool = True) -> Prepared:
@@ -75,38 +83,118 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
     for settings; RecipeError and UsageError for what cannot be meant; ToolError when a system cannot be made here.
     Nothing is made but, in the cache, operating systems and the kernels' facts.
     """
-    epoch = recipe.epoch(environment)
-    chosen: list[tuple[stages.Job, str]] = []
-    facts: dict[str, KernelFacts] = {}
-    described: dict[str, Image] = {}
-    skipped: list[Skipped] = []
-    images = [image for path in map(Path, request.paths) for image in _images(path, request, environment)]
-    _check_names(images)
-    made = trees.find(images, runner, epoch)
-    remarks = trees.remarks(made, making=making)
-    if making:
-        trees.check(made)
-        for one in remarks:
-            runner.warn(one)
-    pending: list[Pending] = []
-    for image in images:
-        name, tree = _name(image), made.get(_name(image))
-        if tree is not None and not making and image.kernel is None and not tree.planned.cached:
-            pending.append(_pending(image, tree, request))
-            continue
-        candidate = find(image, runner, epoch, tree.step if tree else None)
-        facts[name], described[name] = candidate.job.facts, candidate.job.image
-        good, bad = _sorted_out(candidate, request.targets or image.targets)
-        skipped += bad
-        chosen += [(candidate.job_for(target), target) for target in good]
+    preparing = _Preparing(request, runner, environment, making=making)
+    images = preparing.images()
+    made = preparing.systems(images)
+    chosen = [(job, target) for image in images for job, target in preparing.jobs(image, made.get(_name(image)))]
     places = _places([(job.image, target) for job, target in chosen], request.out)
-    outputs = [
-        targets.load(target).plan(replace(job, out=out)) for (job, target), out in zip(chosen, places, strict=True)
-    ]
+    outputs: list[Output] = []
+    for (job, target), out in zip(chosen, places, strict=True):
+        with preparing.going_on(job.name, target):
+            outputs.append(targets.load(target).plan(replace(job, out=out)))
     recipes = tuple(path for path in map(Path, request.paths) if _is_recipe(path))
     plan = Plan.of(outputs)
     _check_places(plan, recipes)
-    return Prepared(plan, facts, tuple(skipped), recipes, described, tuple(pending), remarks)
+    return Prepared(
+        plan,
+        preparing.facts,
+        tuple(preparing.skipped),
+        recipes,
+        preparing.described,
+        tuple(preparing.pending),
+        preparing.remarks,
+        tuple(preparing.failures),
+    )
+
+
+class _Preparing:
+    """What is found out on the way to a plan."""
+
+    def __init__(self, request: Request, runner: Runner, environment: Mapping[str, str], *, making: bool) -> None:
+        self._request, self._runner, self._environment = request, runner, environment
+        self._epoch = recipe.epoch(environment)
+        self._making = making
+        self.facts: dict[str, KernelFacts] = {}
+        self.described: dict[str, Image] = {}
+        self.skipped: list[Skipped] = []
+        self.pending: list[Pending] = []
+        self.failures: list[Failure] = []
+        self.remarks: tuple[str, ...] = ()
+
+    @contextmanager
+    def going_on(self, image: str, target: str = "") -> Iterator[None]:
+        """Note an error for an image, where the request is to go on, and tell of it; else let it through."""
+        try:
+            yield
+        except InterruptedByUser:
+            raise
+        except ImagekitError as error:
+            if not self._request.keep_going:
+                raise
+            self.failures.append(Failure(image, target, error))
+            self._runner.tell(self.failures[-1].event())
+
+    def images(self) -> list[Image]:
+        """Return the images of all that was named, each with a name of its own."""
+        found: dict[str, Image] = {}
+        for path in map(Path, self._request.paths):
+            with self.going_on(str(path)):
+                for image in _images(path, self._request, self._environment):
+                    with self.going_on(str(path)):
+                        _check_name(image, found)
+                        found[_name(image)] = image
+        return list(found.values())
+
+    def systems(self, images: Sequence[Image]) -> dict[str, trees.Tree]:
+        """Return the systems that are made here, and see whether they can be."""
+        made: dict[str, trees.Tree] = {}
+        for image in images:
+            with self.going_on(_name(image)):
+                made |= trees.find([image], self._runner, self._epoch)
+        self.remarks = trees.remarks(made, making=self._making)
+        if self._making:
+            if not self._request.keep_going:
+                trees.check(made)  # all that is missing, at once
+            for one in self.remarks:
+                self._runner.warn(one)
+        return made
+
+    def jobs(self, image: Image, tree: trees.Tree | None) -> Iterator[tuple[stages.Job, str]]:
+        """Yield an image's job for each target that it is built for."""
+        name, request = _name(image), self._request
+        if tree is None and image.root.source == recipe.DISKIMAGE_BUILDER:
+            return  # that it cannot be made is noted
+        if tree is not None and not self._making and image.kernel is None and not tree.planned.cached:
+            self.pending.append(_pending(image, tree, request))
+            return
+        with self.going_on(name):
+            if tree is not None and self._making:
+                trees.check({name: tree})
+            candidate = find(image, self._runner, self._epoch, tree.step if tree else None)
+            self.facts[name], self.described[name] = candidate.job.facts, candidate.job.image
+            for target in self._targets(candidate, request.targets or image.targets):
+                yield candidate.job_for(target), target
+
+    def _targets(self, candidate: Candidate, wanted: Iterable[str]) -> list[str]:
+        """Return the targets that boot a candidate; of `all` the others are left out, of named ones refused."""
+        job = candidate.job
+        wanted = list(dict.fromkeys(wanted))
+        if ALL in wanted:
+            verdicts = {name: _objection(candidate.job_for(name), name) for name in targets.names()}
+            bad = [Skipped(job.name, name, objection) for name, objection in verdicts.items() if objection]
+            good = [name for name, objection in verdicts.items() if objection is None]
+            if not good:
+                raise _nothing_left(job, bad)
+            self.skipped += bad
+            return good
+        good = []
+        for name in wanted:
+            with self.going_on(job.name, name):
+                refusal = targets.load(name).refusal(candidate.job_for(name).facts, job.image)
+                if refusal is not None:
+                    raise _refused(job.image, name, refusal, job.facts)
+                good.append(name)
+        return good
 
 
 def judge(facts: KernelFacts, image: Image) -> Mapping[str, Refusal | None]:
@@ -134,11 +222,9 @@ def _is_recipe(path: Path) -> bool:
     return path.suffix == ".toml"
 
 
-def _check_names(images: Sequence[Image]) -> None:
-    names = [_name(image) for image in images]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise UsageError(f"two images are named {double!r}", hint="build them one after the other")
+def _check_name(image: Image, others: Mapping[str, Image]) -> None:
+    if _name(image) in others:
+        raise UsageError(f"two images are named {_name(image)!r}", hint="build them one after the other")
 
 
 def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
@@ -151,23 +237,6 @@ def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
 
 def _name(image: Image) -> str:
     return image.name or ""
-
-
-def _sorted_out(candidate: Candidate, wanted: Iterable[str]) -> tuple[list[str], list[Skipped]]:
-    job = candidate.job
-    wanted = list(dict.fromkeys(wanted))
-    if ALL in wanted:
-        verdicts = {name: _objection(candidate.job_for(name), name) for name in targets.names()}
-        bad = [Skipped(job.name, name, objection) for name, objection in verdicts.items() if objection]
-        good = [name for name, objection in verdicts.items() if objection is None]
-        if not good:
-            raise _nothing_left(job, bad)
-        return good, bad
-    for name in wanted:
-        refusal = targets.load(name).refusal(candidate.job_for(name).facts, job.image)
-        if refusal is not None:
-            raise _refused(job.image, name, refusal, job.facts)
-    return wanted, []
 
 
 def _objection(job: stages.Job, name: str) -> Refusal | UnsuitedError | None:

@@ -6,7 +6,7 @@ proofs/<key>.json     key = SHA-256 of the disk's digest, the way of booting, it
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -101,10 +101,14 @@ def keep(proof: Proof, state: Path) -> Path:
 
 def find(disk: str, way: str, state: Path) -> Proof | None:
     """Return the newest good proof of a disk by a way, whichever lab it was made on, or None."""
-    found: list[Proof] = []
+    found = [proof for proof in every(state) if proof.booted and (proof.disk, proof.way) == (disk, way)]
+    return max(found, key=lambda proof: proof.started, default=None)
+
+
+def every(state: Path) -> Iterator[Proof]:
+    """Yield all records, good and bad verdicts, in no order; damaged ones are left out."""
     for path in (state / "proofs").glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             proof = Proof.from_json(json.loads(path.read_bytes()))
-            if proof.booted and (proof.disk, proof.way, proof.key) == (disk, way, path.stem):
-                found.append(proof)
-    return max(found, key=lambda proof: proof.started, default=None)
+            if proof.key == path.stem:
+                yield proof

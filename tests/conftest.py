@@ -94,7 +94,8 @@ def make(store: Store, tmp_path: Path) -> Make:
 
 @pytest.fixture(autouse=True)
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's cache and settings."""
+    """Keep tests away from the user's cache, records and settings."""
     monkeypatch.setenv("IMAGEKIT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("IMAGEKIT_STATE_DIR", str(tmp_path / "state"))
     for name in ("SOURCE_DATE_EPOCH", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv(name, raising=False)

@@ -94,7 +94,7 @@ def test_ninja_reads_it(store: Store, recipe: Path, tmp_path: Path, name: str) -
 
 def test_a_place_that_cannot_be(store: Store, recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "none" / "app.d", tmp_path / "folder"):
+    for path in (recipe / "app.d", tmp_path / "folder"):
         with pytest.raises(BuildError, match="cannot be written"):
             depfile(store, path, "app.raw", recipe)
     assert not [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")]

@@ -29,6 +29,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "imagekit/py.typed",
         "imagekit/filesystem/mke2fs.conf",
         "imagekit/recipe/schema.json",
+        "imagekit/run/run.json",
+        "imagekit/run/events.json",
+        "imagekit/report/report.css",
+        "imagekit/report/report.js",
     }
     pages = {f"imagekit/inspect/{path.name}" for path in (ROOT / "imagekit" / "inspect").glob("page.*")}
     package = {name for name in names if not name.startswith("imagekit-0.1.0.")}

@@ -21,6 +21,8 @@ from imagekit.cli import (
     prove,
     publish,
     receipts,
+    report,
+    rules,
     schema,
     shell,
     targets,
@@ -48,6 +50,8 @@ app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
 app.command("inspect")(inspect.inspect)
 app.command("shell")(shell.shell)
+app.command("report")(report.report)
+app.command("make-rules")(rules.make_rules)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)
@@ -86,7 +90,7 @@ def run() -> NoReturn:
     """Run the program and exit."""
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGHUP, _terminate)  # the terminal was closed
+    signal.signal(signal.SIGHUP, _hang_up)  # the terminal was closed
     try:
         app()
         code = ExitCode.DONE
@@ -108,6 +112,13 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    if settings.drains and not settings.draining:
+        settings.draining = True
+    else:
+        _end(TerminatedError("terminated"))
+
+
+def _hang_up(_signal: int, _frame: FrameType | None) -> None:
     _end(TerminatedError("terminated"))
 
 

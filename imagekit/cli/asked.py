@@ -54,6 +54,8 @@ def request(
     targets: Sequence[str] | None,
     out: str | None,
     sets: Sequence[str] | None,
+    *,
+    keep_going: bool = False,
     **flags: str | None,
 ) -> "Request":
     """Return the request that the options make; a flag is short for a key of the recipe."""
@@ -61,5 +63,8 @@ def request(
     from imagekit.recipe import setting  # noqa: PLC0415
 
     keys = {"layout": "disk.layout", "size": "disk.size"}
-    settings = {keys.get(name, name): value for name, value in flags.items() if value is not None}
-    return Request(paths, targets or (), out, {**settings, **dict(map(setting, sets or ()))})
+    settings: dict[str, object] = {
+        keys.get(name, name): value for name, value in flags.items() if value is not None
+    }
+    settings |= dict(map(setting, sets or ()))
+    return Request(paths, targets or (), out, settings, keep_going)

@@ -9,12 +9,28 @@ import typer
 
 from imagekit.cli import asked
 from imagekit.cli import shared as farm
-from imagekit.cli.console import AsJson, Progress, Quiet, Shown, Verbose, cache_dir, say, state_dir, tell
+from imagekit.cli.console import (
+    AsJson,
+    Progress,
+    Quiet,
+    Shown,
+    Verbose,
+    cache_dir,
+    say,
+    settings,
+    state_dir,
+    tell,
+)
+from imagekit.cli.recorded import expect, note_sources, recorded
+from imagekit.cli.summary import Ended, finish, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imagekit.artifact import Artifact
+    from imagekit.build import Built, Runner
+    from imagekit.executor import Executor
+    from imagekit.plan import Plan
     from imagekit.prepare import Prepared
     from imagekit.receipt import Receipt
 
@@ -32,6 +48,12 @@ def build(
     depfile: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write what was read, as a rule for make and ninja.")
     ] = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going", "-k", help="Build the rest when something fails; the end tells of all that did."
+        ),
+    ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
     prove: Annotated[
         bool,
@@ -48,6 +70,12 @@ def build(
     store_key: farm.Writer = None,
     store_required: farm.Required = False,
     scheduler: farm.Scheduler = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the record of the run, JSON, for `report`.")
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the run's figures for Prometheus's node_exporter.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="As `imagekit plan`.")] = False,
     as_json: AsJson = False,
     progress: Shown = Progress.AUTO,
@@ -59,40 +87,66 @@ def build(
     imagekit build app.xen --target ebs -o app.ebs
     """
     from imagekit.build import Runner  # noqa: PLC0415 -- --help need not import what builds
-    from imagekit.build import build as run  # noqa: PLC0415
-    from imagekit.cli.plan import show  # noqa: PLC0415
+    from imagekit.cli.plan import show as show_plan  # noqa: PLC0415
     from imagekit.depfile import write_depfile  # noqa: PLC0415
     from imagekit.listeners import listening  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
 
     wanted = asked.request(
-        paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
-    )
+        paths, target, output, sets, keep_going=keep_going,
+        cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot,
+    )  # fmt: skip
     store = farm.open_store(
         farm.wanted(store_url, trust, unsigned=trust_unsigned, required=store_required, writer=store_key)
     )
     if dry_run:
-        show(wanted, store, as_json=as_json)
+        show_plan(wanted, store, as_json=as_json)
         return
     kind = "none" if quiet else progress.value
-    with listening(kind, verbose=verbose > 0) as listener:  # type: ignore[arg-type]
-        runner = Runner(store, listener)
-        with store.in_use(), farm.elsewhere(scheduler, runner):
-            prepared = prepare(wanted, runner, os.environ)
-            if depfile is not None:
-                # Before the artifacts: a kill leaves no artifact without its dependencies.
-                write_depfile(depfile, prepared)
-            artifacts = run(prepared.plan, store, listener, jobs=jobs, runner=runner)
-    if prove:
-        _prove(artifacts, prepared, quiet=quiet or kind == "json")
-    if not publish:
-        _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json")
-        return
-    receipts = _publish(artifacts, prepared, quiet=quiet or kind == "json")
-    _report(artifacts, prepared, as_json=as_json, quiet=quiet or kind == "json", receipts=receipts)
+    silently = quiet or kind == "json"
+    with recorded("build", wanted, report=report, metrics=metrics, quiet=silently) as recorder:
+        with listening(kind, verbose=verbose > 0) as shown:  # type: ignore[arg-type]
+            listener = recorder.beside(shown)
+            runner = Runner(store, listener)
+            with store.in_use(), farm.elsewhere(scheduler, runner):
+                prepared = prepare(wanted, runner, os.environ)
+                expect(recorder, prepared)
+                if depfile is not None:
+                    # Before the artifacts: a kill leaves no artifact without its dependencies.
+                    write_depfile(depfile, prepared)
+                ended = Ended(_built(prepared.plan, runner, jobs, keep_going=keep_going), prepared, keep_going)
+                note_sources(recorder, prepared, runner)
+        if prove and not settings.draining:
+            _prove(ended.built.artifacts, prepared, quiet=silently)
+        receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
+        _report(ended, as_json=as_json, quiet=silently, receipts=receipts)
+        finish(ended)
 
 
-def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
+def _built(plan: "Plan", runner: "Runner", jobs: int, *, keep_going: bool) -> "Built":
+    """Make a plan's artifacts; a SIGTERM lets what runs end, where that is of use."""
+    from imagekit.build import Terms, attempt, executor  # noqa: PLC0415
+    from imagekit.executor import Threads  # noqa: PLC0415
+
+    choose = executor(runner, jobs)
+
+    def chosen(steps: int) -> "Executor":
+        made = choose(steps)
+        settings.drains = keep_going or not isinstance(made, Threads)
+        return made
+
+    settings.drains = keep_going
+    try:
+        return attempt(plan, runner, chosen, Terms(keep_going, lambda: settings.draining))
+    finally:
+        settings.drains = False
+
+
+def _publishes(wanted: bool) -> bool:
+    return wanted and not settings.draining
+
+
+def _prove(artifacts: "Sequence[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
     """Boot what has no proof yet."""
     from imagekit import proof  # noqa: PLC0415
     from imagekit.artifact import Sidecar  # noqa: PLC0415
@@ -112,7 +166,7 @@ def _prove(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) ->
     report(proofs, as_json=False, quiet=quiet, result=False)
 
 
-def _publish(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) -> "list[Receipt]":
+def _publish(artifacts: "Sequence[Artifact]", prepared: "Prepared", *, quiet: bool) -> "list[Receipt]":
     from imagekit.cli.goods import is_published  # noqa: PLC0415
     from imagekit.cli.wish import Wish, publish_one  # noqa: PLC0415
 
@@ -125,30 +179,14 @@ def _publish(artifacts: "list[Artifact]", prepared: "Prepared", *, quiet: bool) 
     ]
 
 
-def _report(
-    artifacts: "list[Artifact]",
-    prepared: "Prepared",
-    *,
-    as_json: bool,
-    quiet: bool,
-    receipts: "Sequence[Receipt]" = (),
-) -> None:
-    from imagekit.listeners import table  # noqa: PLC0415
-
+def _report(ended: Ended, *, as_json: bool, quiet: bool, receipts: "Sequence[Receipt]" = ()) -> None:
     if not quiet:
-        for skipped in prepared.skipped:
-            tell(f"{skipped.image}: not for {skipped.target}: {skipped.refusal.reason}")
-        tell(table(artifacts))
+        show(ended)
     if as_json:
-        skips = [
-            {"image": skipped.image, "target": skipped.target, "reason": skipped.refusal.reason}
-            for skipped in prepared.skipped
-        ]
-        made = [artifact.to_json() for artifact in artifacts]
         published = {"receipts": [receipt.to_json() for receipt in receipts]} if receipts else {}
-        say(json.dumps({"artifacts": made, "skipped": skips, **published}))
-    else:
-        for artifact in artifacts:
-            say(str(artifact.path))
-        for receipt in receipts:
-            say(receipt.result)
+        say(json.dumps({**ended.to_json(), **published}))
+        return
+    for artifact in ended.built.artifacts:
+        say(str(artifact.path))
+    for receipt in receipts:
+        say(receipt.result)

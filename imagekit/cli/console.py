@@ -13,10 +13,15 @@ import typer
 
 @dataclass
 class Settings:
-    """How much to say, set by -v of whichever command runs; and whether a signal has ended it."""
+    """How much to say, set by -v of whichever command runs; and whether a signal has ended it.
+
+    A first SIGTERM only says `draining` where somebody `drains`: lets what runs end, and begins no more.
+    """
 
     verbosity: int = 0
     ending: bool = False
+    drains: bool = False
+    draining: bool = False
 
 
 settings = Settings()

@@ -1,12 +1,35 @@
 """`imagekit schema`."""
 
 import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 from imagekit.cli.console import say
 
 
-def schema() -> None:
-    """Print the recipe's JSON Schema."""
-    from imagekit.recipe import schema as recipe_schema  # noqa: PLC0415 -- --help need not import pydantic
+class Form(StrEnum):
+    """What has a schema."""
 
-    say(json.dumps(recipe_schema(), indent=2))
+    RECIPE = "recipe"
+    RUN = "run"
+    EVENTS = "events"
+
+
+def schema(
+    form: Annotated[
+        Form,
+        typer.Argument(metavar="[recipe|run|events]", help="Recipes, build --report, or --progress json."),
+    ] = Form.RECIPE,
+) -> None:
+    """Print a JSON Schema: the recipe's, that of the record of a run, or that of a line of --progress json."""
+    if form is Form.RECIPE:
+        from imagekit.recipe import schema as recipe_schema  # noqa: PLC0415 -- --help need not import pydantic
+
+        found = recipe_schema()
+    else:
+        from imagekit.run.schema import event_schema, run_schema  # noqa: PLC0415
+
+        found = run_schema() if form is Form.RUN else event_schema()
+    say(json.dumps(found, indent=2))

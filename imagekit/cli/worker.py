@@ -17,7 +17,7 @@ _MANY = 1 << 20  # of an ability that any number of steps may use at once
 def worker(
     dask: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- DASK OPTION...]", help="Options of `dask worker`: --tls-key…"),
+        typer.Argument(metavar="[-- DASK OPTION...]", help="Options of `dask worker`."),
     ] = None,
     scheduler: Annotated[
         str, typer.Option("--scheduler", metavar="URL", envvar="IMAGEKIT_SCHEDULER", help="tcp://HOST:8786.")

@@ -1,7 +1,7 @@
 """The program of a worker process: see `imagekit.executor.processes`.
 
-It ends at once, its tools killed and its work swept up, by SIGTERM, and when nobody talks to it any more: whoever
-started it may be killed by a signal that nobody can catch.
+It ends when nobody talks to it any more: whoever started it may be killed by a signal that nobody can catch. What
+it is at is given up then, and by SIGTERM: its tools are killed, and its work is swept up.
 """
 
 import json
@@ -10,6 +10,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from imagekit.executor.task import Task
 from imagekit.plan import Json
 from imagekit.store import Store
 from imagekit.store.access import Access
+
+_PATIENCE = 0.2  # seconds
+_busy: set[bytes] = set()
 
 
 def main(root: str, access: str) -> None:
@@ -46,6 +50,7 @@ def main(root: str, access: str) -> None:
 
 
 def _answered(line: bytes, store: Store, answers: BinaryIO) -> Mapping[str, Json]:
+    _busy.add(line)
     try:
         with store.in_use():
             task = Task.from_json(json.loads(line))
@@ -56,6 +61,8 @@ def _answered(line: bytes, store: Store, answers: BinaryIO) -> Mapping[str, Json
         return error.to_json()
     except Exception as error:  # noqa: BLE001 -- told by who has the user's terminal
         return BuildError(f"a step has a fault: {type(error).__name__}: {error}").to_json()
+    finally:
+        _busy.clear()
 
 
 def _answer(answers: BinaryIO, content: Mapping[str, Json]) -> None:
@@ -67,10 +74,13 @@ def _watch() -> None:
     watched = select.poll()
     watched.register(0, 0)  # POLLHUP comes unasked
     watched.poll()
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:  # what is idle ends by itself; what has just begun is told again
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_PATIENCE)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
-    stop_children()
-    raise TerminatedError("terminated")
+    if _busy:
+        _busy.clear()  # once is enough
+        stop_children()
+        raise TerminatedError("terminated")

@@ -28,28 +28,31 @@ def draw(total: int, segments: Sequence[Segment]) -> str:
     return "\n".join(
         (
             '<figure class="map" aria-labelledby="map-title">',
-            _scale(total, segments),
+            scale(total, segments),
             _ticks(total),
             _NOTE,
             '<ol class="parts" aria-describedby="parts-note">',
             *_cells(segments),
             "</ol>",
             '<p class="readout" id="readout" aria-live="polite">Point at a part to see what it is.</p>',
-            *_legend(segments),
+            *legend(segments),
             "</figure>",
         )
     )
 
 
-def _scale(total: int, segments: Sequence[Segment]) -> str:
-    """Return the disk to scale. Kernels and boot files are drawn last, or a broad neighbour would cover them."""
+def scale(total: int, segments: Sequence[Segment], *, cursor: bool = True) -> str:
+    """Return the disk to scale, with the mark of what is pointed at where there is one map on a page.
+
+    Kernels and boot files are drawn last, or a broad neighbour would cover them.
+    """
     few = merge(segments, _MOST_RECTANGLES)
     ordered = sorted(few, key=lambda segment: (segment.kind in _LOUD, segment.kind not in _EMPTY))
     drawn = "\n".join(_rectangle(total, segment) for segment in ordered)
+    mark = f'<rect id="cursor" class="cursor" y="0" height="56" width="0" data-total="{total}"/>' if cursor else ""
     return (
         f'<svg class="scale" viewBox="0 0 {_WIDTH} 56" preserveAspectRatio="none" role="img"'
-        f' aria-label="The disk to scale, {escape(size(total))}">{drawn}'
-        f'<rect id="cursor" class="cursor" y="0" height="56" width="0" data-total="{total}"/></svg>'
+        f' aria-label="The disk to scale, {escape(size(total))}">{drawn}{mark}</svg>'
     )
 
 
@@ -107,7 +110,8 @@ def tell(segment: Segment) -> str:
     return escape(f"{what}: {size(segment.length)} at byte {segment.start:,}")
 
 
-def _legend(segments: Sequence[Segment]) -> Iterator[str]:
+def legend(segments: Sequence[Segment]) -> Iterator[str]:
+    """Yield the kinds that are there, each with its colour and its bytes."""
     sums: dict[Kind, int] = {}
     for segment in segments:
         sums[segment.kind] = sums.get(segment.kind, 0) + segment.length

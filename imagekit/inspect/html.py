@@ -1,18 +1,16 @@
-"""The report as one page of HTML: nothing is fetched, and nothing that an image says is more than text.
+"""The report as one page of HTML: nothing is fetched, and nothing that an image says is more than text."""
 
-Every text goes through `_text`. Should that ever fail, the page's own policy still forbids any script but ours,
-which is named by its hash, and any request.
-"""
+from collections.abc import Iterator
 
-import base64
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
-from importlib import resources
-
+from imagekit.inspect import markup
 from imagekit.inspect.drawing import draw
+from imagekit.inspect.markup import definitions as _list
+from imagekit.inspect.markup import problems as _problems
+from imagekit.inspect.markup import rows as _rows
+from imagekit.inspect.markup import section as _section
+from imagekit.inspect.markup import text as _text
 from imagekit.inspect.report import Filesystem, Kernel, Menu, Report, Table, Verdict
-from imagekit.inspect.words import listed, several, shown, size
+from imagekit.inspect.words import listed, several, size
 
 _MOST_FILES = 400
 _ANSWERS = {True: ("boots", "boots", "✓"), False: ("fails", "does not boot", "✕"), None: ("unsure", "unsure", "?")}
@@ -20,22 +18,8 @@ _ANSWERS = {True: ("boots", "boots", "✓"), False: ("fails", "does not boot", "
 
 def render(report: Report) -> str:
     """Return the page."""
-    style, script = (
-        resources.files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js")
-    )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    return "\n".join(
-        (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">',
-            f"<title>{_text(report.name)} · imagekit inspect</title>",
-            f"<style>{style}</style></head><body><main>",
-            *_body(report),
-            f"</main><script>{script}</script></body></html>\n",
-        )
+    return markup.page(
+        f"{report.name} · imagekit inspect", markup.asset("page.css"), markup.asset("page.js"), _body(report)
     )
 
 
@@ -73,12 +57,6 @@ def _gist(report: Report) -> str:
     bad = [verdict.loader for verdict in report.verdicts if verdict.boots is False]
     boots = f"Boots under {listed(good)}" if good else "No boot loader is known to boot it"
     return f"{boots}; not under {listed(bad)}." if bad and good else f"{boots}."
-
-
-def _section(title: str, *content: str) -> Iterator[str]:
-    yield f"<section><h2>{title}</h2>"
-    yield from content
-    yield "</section>"
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -197,33 +175,3 @@ def _filesystem(found: Filesystem) -> Iterator[str]:
         opened = " open" if len(shortened) <= 30 else ""  # noqa: PLR2004
         yield f"<details{opened}><summary>{summary}</summary>{_rows(('path', 'bytes', 'pieces'), rows, words=1)}"
         yield f"<p>and {several(rest, 'more entry', 'more entries')}</p></details>" if rest > 0 else "</details>"
-
-
-def _list(pairs: Iterable[tuple[str, str]]) -> str:
-    return f"<dl>{''.join(f'<dt>{_text(name)}</dt><dd>{_text(value)}</dd>' for name, value in pairs)}</dl>"
-
-
-def _rows(
-    titles: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0, words: int = 0, style: str = ""
-) -> str:
-    """Return a table of cells that are HTML; the first `numbers` columns, or all after `words`, are numbers."""
-    aligned = ["n" if index < numbers or (words and index >= words) else "" for index in range(len(titles))]
-    head = "".join(
-        f'<th scope="col" class="{side}">{title}</th>' for title, side in zip(titles, aligned, strict=True)
-    )
-    body = "".join(f"<tr>{_cells(row, aligned)}</tr>" for row in rows)
-    table = f'<table class="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return f'<div class="wide">{table}</div>'
-
-
-def _cells(row: Sequence[str], aligned: Sequence[str]) -> str:
-    return "".join(f'<td class="{side}">{cell}</td>' for cell, side in zip(row, aligned, strict=True))
-
-
-def _problems(problems: Iterable[str]) -> Iterator[str]:
-    for problem in problems:
-        yield f'<p class="problem"><strong>Problem</strong> {_text(problem)}</p>'
-
-
-def _text(text: str) -> str:
-    return escape(shown(text))

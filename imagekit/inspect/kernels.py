@@ -40,7 +40,7 @@ def describe(path: str, partition: int, data: bytes) -> Kernel:
 def tell(path: str, partition: int, facts: KernelFacts) -> Kernel:
     """Put a kernel's facts in words, with every way of booting it."""
     ways = (*(_answer(facts, way) for way in Way), _linux(facts))
-    return Kernel(path, partition, facts.size, _summary(facts), tuple(_facts(facts)), ways)
+    return Kernel(path, partition, facts.size, summary(facts), tuple(_facts(facts)), ways)
 
 
 def _answer(facts: KernelFacts, way: Way) -> Answer:
@@ -65,7 +65,8 @@ def _linux(facts: KernelFacts) -> Answer:
     return Answer(LINUX, "GRUB 2 by linux (PVH)", boots, why, door="Linux boot protocol")
 
 
-def _summary(facts: KernelFacts) -> str:
+def summary(facts: KernelFacts) -> str:
+    """Return what a kernel is, in a line."""
     packing = [*facts.compression, *([facts.payload] if facts.payload else [])]
     form = "bzImage" if facts.container == "bzimage" else "ELF"
     return f"{_KINDS[facts.kind]}, {facts.bits}-bit {form}" + (

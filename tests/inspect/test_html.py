@@ -1,41 +1,26 @@
 """The page, in a real Chromium: what it shows, and what it never does."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from imagekit.command import find
 from imagekit.inspect import html, inspect
 from imagekit.inspect.report import Entry, Kernel, Kind, Menu, Partition, Report, Segment, Table
+from tests.browsing import CONTRAST, chromium, requests, said
 
 MakeDisk = Callable[..., Path]
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-)
 EVIL = "<img src=x onerror=document.title='owned'><script>document.title='owned'</script>"
 MENU = b"default 0\ntimeout 0\ntitle <b>app</b>\nroot (hd0,0)\nkernel /boot/app.xen\n"
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    chromium, driver = find("chromium"), find("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("chromium and chromium-driver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as one:
+        yield one
 
 
 @pytest.fixture
@@ -49,29 +34,12 @@ def report(make_disk: MakeDisk, kernels: Path) -> Report:
     return inspect(make_disk(files, table="mbr"))
 
 
-def said(browser: webdriver.Chrome, kind: str) -> list[str]:
-    """Return what a log of the browser holds since it was last asked."""
-    rows = cast("list[dict[str, str]]", browser.get_log(kind))  # type: ignore[no-untyped-call]
-    return [row["message"] for row in rows]
-
-
 def opened(browser: webdriver.Chrome, folder: Path, report: Report) -> None:
     page = folder / "page.html"
     page.write_text(html.render(report), "utf-8")
     for kind in ("browser", "performance"):
         said(browser, kind)
     browser.get(page.as_uri())
-
-
-def requests(browser: webdriver.Chrome) -> list[str]:
-    """Return every address that the page asked for; the browser's own pages are not its."""
-    messages = (json.loads(row)["message"] for row in said(browser, "performance"))
-    return [
-        cast("str", message["params"]["request"]["url"])
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-        and not message["params"]["request"]["url"].startswith("chrome")
-    ]
 
 
 def test_a_disk_in_a_browser(browser: webdriver.Chrome, tmp_path: Path, report: Report) -> None:
@@ -128,28 +96,6 @@ def test_words_stand_out_from_their_ground(
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert pairs
     assert [pair for pair in pairs if pair[0] < 4.5] == []
-
-
-# WCAG 2.2, 1.4.3: the contrast of every text with the nearest ground that is painted.
-CONTRAST = r"""
-const parse = (c) => c.match(/[\d.]+/g).map(Number);
-const light = (c) => parse(c).slice(0, 3).map((v) => v / 255)
-  .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-const ground = (e) => {
-  for (; e; e = e.parentElement) {
-    const c = getComputedStyle(e).backgroundColor;
-    if (parse(c)[3] !== 0) return c;
-  }
-};
-const found = [];
-for (const e of document.querySelectorAll("main *:not(.said):not(title)")) {
-  if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
-  const [a, b] = [light(getComputedStyle(e).color), light(ground(e))];
-  found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.className, e.textContent.slice(0, 30)]);
-}
-return found;
-"""
 
 
 def test_a_page_has_its_bones(report: Report) -> None:
