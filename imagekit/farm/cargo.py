@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -107,10 +107,21 @@ def _given(parcel: Parcel, store: Store, stack: ExitStack) -> Given:
     if parcel.tar:
         path = stack.enter_context(store.workplaces.new()) / "tree"
         with tarfile.open(stored.path) as tar:
-            tar.extractall(path, filter="tar")
+            tar.extractall(path, members=_harmless(tar.getmembers()))  # noqa: S202 -- what stays below it
         if digest_tree(path) != parcel.digest:
             raise VerificationError("a folder came out of the store as another than it went in")
     return Given(parcel.digest, str(path), state=fingerprint(path).hex())
+
+
+def _harmless(members: list[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
+    """VerificationError for what would be unpacked elsewhere than below its folder."""
+    links = {member.name for member in members if member.issym()}
+    for member in members:
+        names = [PurePosixPath(name) for name in (member.name, member.linkname if member.islnk() else ".")]
+        above = {str(one) for name in names for one in name.parents}
+        if any(name.is_absolute() or ".." in name.parts for name in names) or above & links or member.isdev():
+            raise VerificationError("a folder in the store has names that lead out of it")
+    return members
 
 
 def _pack(folder: Path, out: Path) -> None:
