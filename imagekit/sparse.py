@@ -29,6 +29,7 @@ _ZERO = bytes(BLOCK)
 _DIGEST = 32
 _LONGEST = 1 << 63  # off_t
 _HASHERS = min(4, os.cpu_count() or 1)
+_FEW = 2  # blocks that are hashed sooner than a thread has started
 _ROUND = 64  # blocks in flight: 32 MiB, whatever the file's size
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_CLONE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
@@ -101,8 +102,12 @@ def map_read(length: int, touched: Iterable[int], read_at: ReadAt) -> BlockMap:
             return None
         return index, hashlib.sha256(data).digest()
 
+    rounds = in_rounds(touched)
+    first = next(rounds)
+    if len(first) <= _FEW:  # the last round, too
+        return BlockMap(length, tuple(block for block in map(hashed, first) if block is not None))
     with ThreadPoolExecutor(_HASHERS) as pool:
-        found = [block for some in in_rounds(touched) for block in pool.map(hashed, some) if block is not None]
+        found = [block for some in chain([first], rounds) for block in pool.map(hashed, some) if block is not None]
     return BlockMap(length, tuple(found))
 
 

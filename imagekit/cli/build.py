@@ -15,6 +15,7 @@ from imagekit.cli.console import (
     Quiet,
     Shown,
     Verbose,
+    Workers,
     cache_dir,
     say,
     settings,
@@ -55,6 +56,10 @@ def build(
         ),
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
+    workers: Annotated[
+        Workers,
+        typer.Option("--workers", help="What steps run in; a process that dies has its step run again."),
+    ] = Workers.AUTO,
     prove: Annotated[
         bool,
         typer.Option(
@@ -105,7 +110,7 @@ def build(
     kind = "none" if quiet else progress.value
     silently = quiet or kind == "json"
     with recorded("build", wanted, report=report, metrics=metrics, quiet=silently) as recorder:
-        with listening(kind, verbose=verbose > 0) as shown:  # type: ignore[arg-type]
+        with listening(kind, verbose=verbose > 0) as shown:
             listener = recorder.beside(shown)
             runner = Runner(store, listener)
             with store.in_use(), farm.elsewhere(scheduler, runner):
@@ -114,7 +119,9 @@ def build(
                 if depfile is not None:
                     # Before the artifacts: a kill leaves no artifact without its dependencies.
                     write_depfile(depfile, prepared)
-                ended = Ended(_built(prepared.plan, runner, jobs, keep_going=keep_going), prepared, keep_going)
+                ended = Ended(
+                    _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
+                )
                 note_sources(recorder, prepared, runner)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
@@ -123,12 +130,12 @@ def build(
         finish(ended)
 
 
-def _built(plan: "Plan", runner: "Runner", jobs: int, *, keep_going: bool) -> "Built":
+def _built(plan: "Plan", runner: "Runner", jobs: int, workers: Workers, *, keep_going: bool) -> "Built":
     """Make a plan's artifacts; a SIGTERM lets what runs end, where that is of use."""
     from imagekit.build import Terms, attempt, executor  # noqa: PLC0415
     from imagekit.executor import Threads  # noqa: PLC0415
 
-    choose = executor(runner, jobs)
+    choose = executor(runner, jobs, workers.value)
 
     def chosen(steps: int) -> "Executor":
         made = choose(steps)

@@ -44,17 +44,17 @@ def main(root: str, access: str) -> None:
     shared = Access.from_text(access).open() if access else None
     if shared is not None:
         shared.warn = lambda what: _answer(answers, events.to_json(Warned(what)))
-    with suppress(TerminatedError, BrokenPipeError):
+    store = Store(Path(root), shared)
+    with suppress(TerminatedError, BrokenPipeError), store.in_use():
         for line in sys.stdin.buffer:
-            _answer(answers, _answered(line, Store(Path(root), shared), answers))
+            _answer(answers, _answered(line, store, answers))
 
 
 def _answered(line: bytes, store: Store, answers: BinaryIO) -> Mapping[str, Json]:
     _busy.add(line)
     try:
-        with store.in_use():
-            task = Task.from_json(json.loads(line))
-            return make(task, store, lambda event: _answer(answers, events.to_json(event))).to_json()
+        task = Task.from_json(json.loads(line))
+        return make(task, store, lambda event: _answer(answers, events.to_json(event))).to_json()
     except TerminatedError:
         raise
     except ImagekitError as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -254,12 +254,29 @@ class Ami(Model):
     )
 
 
+class Matrix(BaseModel):
+    """Beside `exclude` any key of the recipe, dotted, with a list of values: an image for each combination."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"additionalProperties": {"type": ["array", "object"]}},
+    )
+
+    exclude: tuple[dict[str, Any], ...] = Field(
+        default=(), description='Combinations to leave out: `[{ kernel = "a.xen", disk.layout = "gpt" }]`.'
+    )
+
+
 class Image(Model):
     """One image: a kernel, what goes with it, and the systems to build it for."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Default: the file's stem."
+        default=None,
+        pattern=r"^([A-Za-z0-9]|\{[\w.-]+\})([A-Za-z0-9._-]|\{[\w.-]+\}){0,62}$",
+        description="Default: the file's stem. With a matrix: `{kernel}-{memory}` takes the values of its axes.",
     )
+    matrix: Matrix | None = Field(default=None, description="Several images, of all combinations of values.")
     kernel: HostPath | None = Field(
         default=None, description="The .xen file. Relative to the recipe. May be left out with `root.from`."
     )

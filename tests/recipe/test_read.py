@@ -202,6 +202,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "name": "every-key_1.0",
         "kernel": tmp_path / "k" / "app.xen",
         "ramdisk": tmp_path / "k" / "initrd",
+        "matrix": None,
         "targets": ("xen", "ebs"),
         "boot": "pv",
         "cmdline": "--ipv4=10.0.0.2/24 'a b'",
