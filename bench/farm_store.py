@@ -117,6 +117,24 @@ def stores(folder: Path) -> None:
     print(f"| fetch of a small result | shared store in a folder | {fetched * 1e3:.2f} ms |")
     pruned = timed(lambda: shared.prune(max_age=89.5 * DAY))
     print(f"| prune a tenth of them | shared store in a folder | {pruned:.1f} s |")
+    large(folder, access)
+
+
+def large(folder: Path, access: Access) -> None:
+    """Print how fast a large blob goes in and comes out."""
+
+    def write(out: Path) -> None:
+        with out.open("wb") as file:
+            for _ in range(256):
+                file.write(os.urandom(1 << 20))
+
+    one, two = Store(folder / "one", access.open()), Store(folder / "two", access.open())
+    blob = one.keep(write)
+    put = timed(lambda: one.share(blob))
+    got = timed(lambda: two.fetch(blob.digest))
+    print(
+        f"| 256 MiB at random | shared store in a folder | in {256 / put:.0f} MiB/s, out {256 / got:.0f} MiB/s |"
+    )
 
 
 @contextmanager
@@ -124,7 +142,8 @@ def scheduler(folder: Path) -> Iterator[str]:
     """Start a scheduler and lend its address."""
     where = folder / "scheduler.json"
     options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(where)]
-    with started([sys.executable, "-m", "distributed.cli.dask_scheduler", *options], folder):
+    with started([sys.executable, "-m", "distributed.cli.dask_scheduler", *options], folder) as pid:
+        (folder / "pid").write_text(str(pid))
         while not where.exists():
             time.sleep(0.1)
         time.sleep(0.5)
@@ -133,12 +152,12 @@ def scheduler(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def started(argv: list[str], folder: Path, **more: str) -> Iterator[None]:
+def started(argv: list[str], folder: Path, **more: str) -> Iterator[int]:
     """Run a program for the time being."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, env={**os.environ, **more}, process_group=0)
     try:
-        yield
+        yield process.pid
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -180,15 +199,24 @@ def workers(folder: Path) -> None:
                 measure(folder, access, address, count)
 
 
+def scheduler_time(folder: Path) -> float:
+    """Return the processor's seconds that the scheduler has had (proc(5), stat: fields 14 and 15)."""
+    fields = Path("/proc", (folder / "pid").read_text(), "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(folder: Path, access: Access, address: str, count: int) -> None:
     """Print the row of so many workers."""
     with Client(address, set_as_default=False) as client:  # type: ignore[no-untyped-call]
         client.wait_for_workers(count, timeout=60)
     name = f"{count}-workers"
+    before, theirs = time.process_time(), scheduler_time(folder)
     cold = run(plan(folder, name), Store(folder / f"{name}-cache", access.open()), address)
+    ours, theirs = (time.process_time() - before) / STEPS, (scheduler_time(folder) - theirs) / STEPS
     fresh = run(plan(folder, name), Store(folder / f"{name}-fresh", access.open()), address)
     print(
         f"| the same by {count} Dask worker{'s' if count > 1 else ''} | {cold / STEPS * 1e3:.1f} ms a step; "
+        f"front {ours * 1e3:.1f} ms of a processor, scheduler {theirs * 1e3:.1f} ms; "
         f"all from the store on a fresh front: {fresh / STEPS * 1e3:.1f} ms |",
         flush=True,
     )

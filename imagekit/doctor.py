@@ -50,6 +50,7 @@ _EXTRAS: Mapping[str, str] = {
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
     "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
+    "farm": "builds: on more than one machine, by Dask",
 }
 
 
