@@ -110,7 +110,7 @@ def build(
     kind = "none" if quiet else progress.value
     silently = quiet or kind == "json"
     with recorded("build", wanted, report=report, metrics=metrics, quiet=silently) as recorder:
-        with listening(kind, verbose=verbose > 0) as shown:
+        with listening(kind, verbose=verbose > 0) as shown:  # type: ignore[arg-type]
             listener = recorder.beside(shown)
             runner = Runner(store, listener)
             with store.in_use(), farm.elsewhere(scheduler, runner):
