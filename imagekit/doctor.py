@@ -51,6 +51,7 @@ _EXTRAS: Mapping[str, str] = {
     "provenance": "builds and verify: SBOMs, signatures",
     "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
+    "farm": "builds: on more than one machine, by Dask",
 }
 
 

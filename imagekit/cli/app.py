@@ -29,6 +29,7 @@ from imagekit.cli import (
     targets,
     unbundle,
     verify,
+    worker,
 )
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
@@ -56,6 +57,7 @@ app.command("make-rules")(rules.make_rules)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)
+app.command("worker")(worker.worker)
 app.command("targets")(targets.targets)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
