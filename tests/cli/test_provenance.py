@@ -359,6 +359,15 @@ def test_lies(cli: Cli, signed: Path, lie: str) -> None:
     assert told in said.err
 
 
+def test_nothing_is_built_of_a_statement_that_is_not_signed(cli: Cli, signed: Path) -> None:
+    _append("app.raw.intoto.json")()
+    Path("app.raw.SHA256SUMS").unlink()
+    said = cli("verify", signed, "--rebuild", "--signed-by", "signing-key.pub.pem")
+    assert said.code == 6
+    assert "is not what was signed" in said.err
+    assert "inputs" not in said.err
+
+
 def test_another_key(cli: Cli, signed: Path) -> None:
     assert cli("keys", "new", "--ed25519", "-o", "other").code == 0
     said = cli("verify", signed, "--signed-by", "other/signing-key.pub.pem")
