@@ -107,7 +107,7 @@ def build(
                     # Before the artifacts: a kill leaves no artifact without its dependencies.
                     write_depfile(depfile, prepared)
                 ended = Ended(_built(prepared.plan, runner, jobs, keep_going=keep_going), prepared, keep_going)
-                note_sources(recorder, prepared, runner)
+                note_sources(recorder, ended.built, prepared, runner)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
         receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
