@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, glance, pool, systems, vhd
+from bench import ami, ebs, farm, glance, pool, systems, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +192,11 @@ class Bench:
     def systems(self) -> Iterator[Row]:
         """A whole system's tree, and its tar, to a disk."""
         yield from systems.rows(self.work, max(3, self.runs // 3), KERNEL, self.environment)
+
+    def farm(self) -> Iterator[Row]:
+        """Many kernels at once."""
+        self.environment["IMAGEKIT_STATE_DIR"] = str(self.work / "state")
+        yield from farm.rows(self.work, KERNEL, IMAGEKIT, self.environment)
 
     def _proofs(self) -> dict[str, tuple[list[str], float]]:
         pvh = KERNEL.with_name("hello-pvh.xen")
@@ -374,6 +379,7 @@ def main() -> None:
         "vhd",
         "pool",
         "glance",
+        "farm",
         "systems",
     )
     parser.add_argument("--runs", type=int, default=9)

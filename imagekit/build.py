@@ -4,10 +4,12 @@ Nothing is decided here. A step runs when its key has no result; a key is made o
 reads, so it is known once they are.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from imagekit.artifact import Artifact
 from imagekit.errors import ImagekitError
@@ -21,10 +23,13 @@ from imagekit.schedule import Ran, Terms, run_all
 from imagekit.sparse import allocated
 from imagekit.store import Store, Stored
 
-__all__ = ["Built", "Planned", "Runner", "Terms", "attempt", "build", "executor"]
+__all__ = ["Built", "Planned", "Runner", "Terms", "Workers", "attempt", "build", "executor"]
 
-# Steps from which on processes pay: each worker takes a quarter of a second to start.
-_MANY = 32
+# Processors and steps from which on processes pay: of a step's time a third is Python's, which one process has one
+# at a time, and a worker takes a quarter of a second to start.
+_SEVERAL, _MANY = 4, 200
+
+Workers = Literal["auto", "threads", "processes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,13 @@ def build(
     return list(attempt(plan, runner, executor(runner, jobs)).artifacts)
 
 
-def executor(runner: Runner, jobs: int) -> Callable[[int], Executor]:
-    """Return what makes the executor for a number of steps: threads for few, processes where they pay."""
+def executor(runner: Runner, jobs: int, workers: Workers = "auto") -> Callable[[int], Executor]:
+    """Return what makes the executor for a number of steps: `auto` is processes where they pay, else threads."""
+    several = min(jobs, os.cpu_count() or 1) >= _SEVERAL
 
     def made(steps: int) -> Executor:
-        kind = Processes if jobs > 1 and steps >= _MANY else Threads
+        many = several and steps >= _MANY
+        kind = Processes if workers == "processes" or (workers == "auto" and many) else Threads
         return kind(runner.store, jobs, runner.tell)
 
     return made

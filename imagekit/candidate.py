@@ -71,8 +71,8 @@ def find(image: Image, runner: Runner, epoch: int, made: Step | None) -> Candida
     if made is not None:
         image = _labelled(image)  # its fstab says so
     if image.kernel is None and tree is not None:
-        if made is not None:
-            kernels.run(made, telling=True)
+        for step in tree.slow:
+            kernels.run(step, telling=True)
         found = stages.boot_step(image, epoch, tree)
         stored = kernels.run(found)
         with stored.reading():

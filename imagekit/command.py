@@ -1,4 +1,4 @@
-"""The one door to other programs: found, run without a shell, timed, ended with us, and their failures told.
+"""The one door to other programs: run without a shell, timed, ended with us, and their failures told.
 
 Every child gets a fixed environment (C locale, UTC): its output and its bytes do not depend on who builds.
 """
@@ -6,7 +6,6 @@ Every child gets a fixed environment (C locale, UTC): its output and its bytes d
 import os
 import re
 import selectors
-import shutil
 import signal
 import subprocess
 import threading
@@ -19,54 +18,13 @@ from pathlib import Path
 from typing import IO, cast
 
 from imagekit.errors import ToolError
-
-# Where Debian keeps what only root is expected to run; an ordinary user's PATH lacks it.
-_ADMIN_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-# Debian keeps Xen's programs out of every PATH.
-_XEN_FOLDERS = "/usr/lib/xen-*/bin"
+from imagekit.programs import require
 
 # Which appliance libguestfs starts, and of which kernel it makes one: the user's to say.
 _APPLIANCE = (
     "LIBGUESTFS_CACHEDIR", "LIBGUESTFS_HV", "LIBGUESTFS_MEMSIZE", "LIBGUESTFS_PATH",
     "SUPERMIN_KERNEL", "SUPERMIN_KERNEL_VERSION", "SUPERMIN_MODULES",
 )  # fmt: skip
-
-# program -> the Debian package that brings it
-PACKAGES: Mapping[str, str] = {
-    "mke2fs": "e2fsprogs",
-    "debugfs": "e2fsprogs",
-    "e2fsck": "e2fsprogs",
-    "mkfs.fat": "dosfstools",
-    "fsck.fat": "dosfstools",
-    "mcopy": "mtools",
-    "mmd": "mtools",
-    "mdel": "mtools",
-    "mdir": "mtools",
-    "mshowfat": "mtools",
-    "sfdisk": "fdisk",
-    "blkid": "util-linux",
-    "prlimit": "util-linux",
-    "guestfish": "guestfish",
-    "sgdisk": "gdisk",
-    "pygrub": "xen-utils-4.17",
-    "virt-xml-validate": "libvirt-clients",
-    "chromium": "chromium",
-    "qemu-system-x86_64": "qemu-system-x86",
-    "setpriv": "util-linux",
-    "unshare": "util-linux",
-    "mount": "mount",
-    "newuidmap": "uidmap",
-    "apt-get": "apt",
-    "dpkg-deb": "dpkg",
-    "dpkg": "dpkg",
-    "apt-cache": "apt",
-    "fstrim": "util-linux",
-    "losetup": "mount",
-    "umount": "mount",
-    "mkfs.ext4": "e2fsprogs",
-    "qemu-img": "qemu-utils",
-    "yumdownloader": "yum-utils",
-}
 
 Feed = Callable[[IO[bytes]], None]
 """Writes a program's standard input, as it is read; what it raises ends the program."""
@@ -95,27 +53,6 @@ class Completed:
         """The end of what it said, standard error first, for an error's details."""
         said = (self.stderr.strip() or self.stdout.strip()).decode(errors="backslashreplace")
         return said[-limit:]
-
-
-def find(program: str) -> str | None:
-    """Return the program's path, looked for in PATH, the sbin folders and Xen's own, or None."""
-    path = os.environ.get("PATH", os.defpath)
-    found = shutil.which(program, path=os.pathsep.join((path, *_ADMIN_FOLDERS)))
-    if found is None:
-        for folder in sorted(Path("/").glob(_XEN_FOLDERS.lstrip("/")), reverse=True):
-            found = found or shutil.which(program, path=str(folder))
-    return found
-
-
-def require(program: str) -> str:
-    """Return the program's path; ToolError names the package that brings it."""
-    found = find(program)
-    if found is None:
-        raise ToolError(
-            f"{program} is not installed",
-            hint=f"sudo apt-get install {PACKAGES.get(program, program)}",
-        )
-    return found
 
 
 def run(

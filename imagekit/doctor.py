@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from platformdirs import user_cache_path
 
-from imagekit import command
+from imagekit import command, programs
 from imagekit.accelerator import against_kvm
 from imagekit.errors import ToolError
 from imagekit.prove.lab import load
@@ -48,6 +48,7 @@ _EXTRAS: Mapping[str, str] = {
     "": "every command",
     "disk": "builds: partition tables",
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+    "provenance": "builds and verify: SBOMs, signatures",
     "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
 }
@@ -107,8 +108,8 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _program(name: str) -> Finding:
-    path = command.find(name)
-    remedy = f"sudo apt-get install {command.PACKAGES.get(name, name)}"
+    path = programs.find(name)
+    remedy = f"sudo apt-get install {programs.PACKAGES.get(name, name)}"
     seen = "" if path is None else _version(name, path)
     return Finding(name, seen, _PROGRAMS[name], remedy, needed=name in _NEEDED, ok=path is not None)
 

@@ -12,6 +12,8 @@ ImagekitError
 ├── TryAgainError          75  a passing state: locked, changed meanwhile, disk full
 └── InterruptedByUser     130  Ctrl-C
     └── TerminatedError   143  SIGTERM
+
+A build that keeps going after failures exits with the code that they share, or 1 (imagekit.failures).
 """
 
 from collections.abc import Iterator, Mapping

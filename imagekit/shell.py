@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 
 from imagekit.appliance import environment, options, swept
 from imagekit.artifact import SUFFIX, Sidecar
-from imagekit.command import attached, require
+from imagekit.command import attached
 from imagekit.errors import ToolError, UsageError
 from imagekit.filesystem.guestfs import mount_options
+from imagekit.programs import require
 from imagekit.unwrap import Form, form_of, unwrapped
 from imagekit.verify import Claims, mounts
 

@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from itertools import chain, pairwise
 from pathlib import Path
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IMODE
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from imagekit.errors import UsageError
 
@@ -29,6 +29,7 @@ _ZERO = bytes(BLOCK)
 _DIGEST = 32
 _LONGEST = 1 << 63  # off_t
 _HASHERS = min(4, os.cpu_count() or 1)
+_FEW = 2  # blocks that are hashed sooner than a thread has started
 _ROUND = 64  # blocks in flight: 32 MiB, whatever the file's size
 _FICLONE = 0x40049409  # linux/fs.h
 _NO_CLONE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY}
@@ -101,8 +102,12 @@ def map_read(length: int, touched: Iterable[int], read_at: ReadAt) -> BlockMap:
             return None
         return index, hashlib.sha256(data).digest()
 
+    rounds = _in_rounds(touched)
+    first = next(rounds)
+    if len(first) <= _FEW:  # the last round, too
+        return BlockMap(length, tuple(block for block in map(hashed, first) if block is not None))
     with ThreadPoolExecutor(_HASHERS) as pool:
-        found = [block for some in _in_rounds(touched) for block in pool.map(hashed, some) if block is not None]
+        found = [block for some in chain([first], rounds) for block in pool.map(hashed, some) if block is not None]
     return BlockMap(length, tuple(found))
 
 
@@ -136,8 +141,7 @@ def digest_tree(path: Path, *, kept: bool = False) -> str:
     return whole.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a folder: kind is `dir`, `link`, `file` or `exec`; `char`, `block`, `fifo` if asked for.
 
     `key` tells hard links of one file; `mode` is the permission bits, `owner` (uid, gid), `device` (major, minor).
@@ -159,15 +163,23 @@ def walk(folder: str | Path, *, every: bool = False) -> Iterator[Entry]:
 
     With `every`, devices and pipes are entries too, and sockets, which only mean something to who made them, none.
     """
-    with os.scandir(folder) as found:
-        children = sorted(found, key=lambda child: os.fsencode(child.name))
-    for child in children:
+    above = [_children(folder)]
+    while above:
+        child = next(above[-1], None)
+        if child is None:
+            above.pop()
+            continue
         entry = _entry(child, every=every)
         if entry is None:
             continue
         yield entry
         if entry.kind == "dir":
-            yield from walk(child.path, every=every)
+            above.append(_children(child.path))
+
+
+def _children(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
+    with os.scandir(folder) as found:
+        return iter(sorted(found, key=lambda child: os.fsencode(child.name)))
 
 
 def attributes(path: str) -> dict[str, bytes]:
@@ -293,7 +305,8 @@ _SPECIAL = {S_IFCHR: "char", S_IFBLK: "block", S_IFIFO: "fifo"}
 
 def _entry(child: "os.DirEntry[str]", *, every: bool) -> Entry | None:
     status = child.stat(follow_symlinks=False)
-    kind = _KINDS.get(S_IFMT(status.st_mode)) or (_SPECIAL.get(S_IFMT(status.st_mode)) if every else None)
+    form = S_IFMT(status.st_mode)
+    kind = _KINDS.get(form) or (_SPECIAL.get(form) if every else None)
     if kind is None and every:
         return None
     if kind is None:

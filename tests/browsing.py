@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from selenium import webdriver
 
-from imagekit.command import find
+from imagekit.programs import find
 
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

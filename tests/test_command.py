@@ -12,7 +12,7 @@ from typing import IO
 
 import pytest
 
-from imagekit import command
+from imagekit import command, programs
 from imagekit.errors import ToolError
 
 
@@ -43,7 +43,7 @@ def test_what_a_program_said() -> None:
     assert (done.status, done.stdout, done.stderr) == (3, b"in\xff", b"err\n")
     assert done.text() == "in\\xff"
     assert done.complaint() == "err"
-    assert done.argv == (command.require("sh"), "-c", "cat; echo err >&2; exit 3")
+    assert done.argv == (programs.require("sh"), "-c", "cat; echo err >&2; exit 3")
 
 
 def test_a_complaint_is_the_end_of_stderr_or_of_stdout() -> None:
@@ -69,26 +69,26 @@ def test_a_missing_program_and_its_package() -> None:
     with pytest.raises(ToolError, match="imagekit-none is not installed") as caught:
         command.run("imagekit-none")
     assert caught.value.hint == "sudo apt-get install imagekit-none"
-    assert command.find("imagekit-none") is None
+    assert programs.find("imagekit-none") is None
 
 
 def test_the_folders_of_root_are_looked_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = command.find("mke2fs")
+    found = programs.find("mke2fs")
     assert found is not None
     assert "sbin" in found
     monkeypatch.delenv("PATH")
-    assert command.find("sh") is not None
+    assert programs.find("sh") is not None
 
 
 def test_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = script(tmp_path / "bin", "mke2fs", "#!/bin/sh\n")
     monkeypatch.setenv("PATH", str(mine.parent), prepend=":")
-    assert command.require("mke2fs") == str(mine)
+    assert programs.require("mke2fs") == str(mine)
 
 
 def test_programs_of_xen_are_found() -> None:
-    assert command.find("xen-init-dom0") in [
+    assert programs.find("xen-init-dom0") in [
         str(path) for path in Path("/").glob("usr/lib/xen-*/bin/xen-init-dom0")
     ]
 
@@ -143,7 +143,7 @@ def test_a_version_that_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 PARENT = """
 import signal, sys, threading
-from imagekit import command
+from imagekit import command, programs
 from imagekit.errors import ToolError
 def stop(number, frame):
     command.stop_children()
@@ -176,7 +176,7 @@ def test_children_end_with_us(tmp_path: Path) -> None:
 
 MAIN_THREAD = """
 import signal, threading
-from imagekit import command
+from imagekit import command, programs
 def stop(number, frame):
     command.stop_children()
     raise SystemExit(5)
@@ -246,7 +246,7 @@ def test_what_cannot_run_beside_us() -> None:
 
 HOLDER = """
 import time
-from imagekit import command
+from imagekit import command, programs
 with command.running("sleep", "60") as beside:
     print(beside._child.pid, flush=True)
     time.sleep(60)

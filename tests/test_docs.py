@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.command import find, run
+from imagekit.command import run
+from imagekit.programs import find
 from imagekit.verify import verify
 from tests.conftest import ROOT, Make
 

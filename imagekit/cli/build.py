@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
+from imagekit.cli.attest import SignWith, conclude, record
 from imagekit.cli.console import (
     AsJson,
     Progress,
     Quiet,
     Shown,
     Verbose,
+    Workers,
     cache_dir,
     say,
     settings,
@@ -54,6 +56,10 @@ def build(
         ),
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
+    workers: Annotated[
+        Workers,
+        typer.Option("--workers", help="What steps run in; a process that dies has its step run again."),
+    ] = Workers.AUTO,
     prove: Annotated[
         bool,
         typer.Option(
@@ -63,6 +69,13 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance", help="Write sums, a statement of how it was made, and an SBOM beside each artifact."
+        ),
+    ] = False,
+    sign_with: SignWith = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the record of the run, JSON, for `report`.")
     ] = None,
@@ -106,21 +119,25 @@ def build(
                 if depfile is not None:
                     # Before the artifacts: a kill leaves no artifact without its dependencies.
                     write_depfile(depfile, prepared)
-                ended = Ended(_built(prepared.plan, runner, jobs, keep_going=keep_going), prepared, keep_going)
+                ended = Ended(
+                    _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
+                )
                 note_sources(recorder, ended.built, prepared, runner)
+                trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
         receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
+        conclude(trail, sign_with)
         _report(ended, as_json=as_json, quiet=silently, receipts=receipts)
         finish(ended)
 
 
-def _built(plan: "Plan", runner: "Runner", jobs: int, *, keep_going: bool) -> "Built":
+def _built(plan: "Plan", runner: "Runner", jobs: int, workers: Workers, *, keep_going: bool) -> "Built":
     """Make a plan's artifacts; a SIGTERM lets what runs end, where that is of use."""
     from imagekit.build import Terms, attempt, executor  # noqa: PLC0415
     from imagekit.executor import Processes  # noqa: PLC0415
 
-    choose = executor(runner, jobs)
+    choose = executor(runner, jobs, workers.value)
 
     def chosen(steps: int) -> "Executor":
         made = choose(steps)

@@ -36,6 +36,14 @@ class Progress(StrEnum):
     NONE = "none"
 
 
+class Workers(StrEnum):
+    """Values of --workers."""
+
+    AUTO = "auto"
+    THREADS = "threads"
+    PROCESSES = "processes"
+
+
 def _set_verbosity(count: int) -> int:
     settings.verbosity = count
     return count

@@ -36,17 +36,17 @@ def main(root: str) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a step prints by mistake is no answer
     threading.Thread(target=_watch, daemon=True).start()
-    with suppress(TerminatedError, BrokenPipeError):
+    store = Store(Path(root))
+    with suppress(TerminatedError, BrokenPipeError), store.in_use():
         for line in sys.stdin.buffer:
-            _answer(answers, _answered(line, Store(Path(root)), answers))
+            _answer(answers, _answered(line, store, answers))
 
 
 def _answered(line: bytes, store: Store, answers: BinaryIO) -> Mapping[str, Json]:
     _busy.add(line)
     try:
-        with store.in_use():
-            task = Task.from_json(json.loads(line))
-            return make(task, store, lambda event: _answer(answers, events.to_json(event))).to_json()
+        task = Task.from_json(json.loads(line))
+        return make(task, store, lambda event: _answer(answers, events.to_json(event))).to_json()
     except TerminatedError:
         raise
     except ImagekitError as error:

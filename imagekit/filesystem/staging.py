@@ -167,7 +167,7 @@ def _make_folders(path: Path) -> None:
 
 def source_of(member: Member, reference: Reference, inputs: Mapping[str, Input]) -> str:
     """Return the path of a file that a root tar refers to; BuildError when it is of another size now."""
-    source = os.path.join(inputs[reference.input].path.absolute(), reference.path)
+    source = os.path.join(os.path.abspath(inputs[reference.input].path), reference.path)
     if os.lstat(source).st_size != member.size:
         raise BuildError(f"{source} changed while the image was built", hint="run the build again")
     return source

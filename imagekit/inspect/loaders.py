@@ -3,7 +3,8 @@
 Sources: pygrub and GrubConf.py of Xen 4.17; Amazon's "User provided kernels" (EC2 user guide); the bootstrap
 script inside Debian's PV build of GRUB 2.06, taken to be the PVH build's too. Tried on Xen 4.17 under QEMU:
 pygrub, GRUB PV with `linux`, GRUB PVH with `multiboot`. Only read about: Amazon's PV-GRUB, GRUB PV's `multiboot`
-(its own bootstrap chainloads by it), GRUB PVH's `linux`.
+(its own bootstrap chainloads by it), GRUB PVH's `linux`. "xfs" is version 5, which mkfs.xfs makes since 2015:
+libfsimage and GRUB 0.97 are older.
 """
 
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ class Loader:
 PYGRUB = Loader(
     "pygrub",
     MENUS,
-    frozenset(_EXT | _FAT | {"iso9660", "reiserfs", "ufs", "xfs", "zfs"}),
+    frozenset(_EXT | _FAT | {"iso9660", "reiserfs", "ufs", "xfs v4", "zfs"}),
     dict.fromkeys(("kernel", "linux", "linux16"), (Way.PYGRUB_PV, Way.PVH_PYGRUB)),
     last=4,
     obeys_root=False,
@@ -58,7 +59,7 @@ PYGRUB = Loader(
 AMAZON = Loader(
     "Amazon PV-GRUB",
     _LEGACY_PATHS,
-    frozenset(_EXT | {"jfs", "xfs", "reiserfs"}),
+    frozenset(_EXT | {"jfs", "xfs v4", "reiserfs"}),
     {"kernel": (Way.PV_GRUB,)},
     last=4,
     whole_disk_menus=_LEGACY_PATHS[:1],
@@ -66,7 +67,7 @@ AMAZON = Loader(
 GRUB_PV = Loader(
     "GRUB PV",
     _GRUB_PATHS,
-    frozenset(_EXT | _FAT | {"iso9660", "reiserfs", "xfs", "btrfs", "jfs"}),
+    frozenset(_EXT | _FAT | {"iso9660", "reiserfs", "xfs", "xfs v4", "btrfs", "jfs"}),
     {"linux": (Way.PV_DIRECT,), "multiboot": (Way.PV_DIRECT,)},
     first="/boot/xen/pvboot-x86_64.elf",
 )

@@ -4,10 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import ClassVar, Literal, cast
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from imagekit.errors import KernelError
 from imagekit.plan import Json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Architecture = Literal["x86_64", "i386"]
 
@@ -87,10 +91,15 @@ class KernelFacts:
     @classmethod
     def from_json(cls, content: Mapping[str, Json]) -> "KernelFacts":
         """Return the facts that `to_json` wrote; ValueError for a key or a value that it would not write."""
-        from pydantic import TypeAdapter  # noqa: PLC0415 -- 60 ms that reading a kernel can do without
-
         known = {name: _address(value) if name in _ADDRESSES else value for name, value in content.items()}
-        return TypeAdapter(cls).validate_json(json.dumps(known), strict=True)
+        return _adapter().validate_json(json.dumps(known), strict=True)
+
+
+@cache
+def _adapter() -> "TypeAdapter[KernelFacts]":
+    from pydantic import TypeAdapter  # noqa: PLC0415 -- 60 ms that reading a kernel can do without
+
+    return TypeAdapter(KernelFacts)
 
 
 def _address(value: Json) -> int | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkstemp
 
-from imagekit import command
+from imagekit import programs
 from imagekit.errors import ToolError
 from imagekit.prove.lab import DOM0_ARGUMENTS, DOM0_MEMORY, XEN_ARGUMENTS, Lab
 from imagekit.prove.machine import Machine, started
@@ -69,7 +69,7 @@ class Machines:
     @property
     def saved(self) -> Path:
         """Where the saved machine lies."""
-        qemu = command.require("qemu-system-x86_64")
+        qemu = programs.require("qemu-system-x86_64")
         status = os.stat(qemu)
         arguments = repr((self._arguments(SMALL // _MIB), qemu, status.st_size, status.st_mtime_ns))
         key = hashlib.sha256(f"{self.lab.digest} {arguments}".encode()).hexdigest()

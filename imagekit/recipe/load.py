@@ -25,8 +25,8 @@ _Table = TypeVar("_Table", bound=Image)
 
 def from_kernel(kernel: Path, settings: Mapping[str, object], environment: Mapping[str, str]) -> tuple[Image, ...]:
     """Return the image of a bare kernel, with settings from the command line."""
-    table = _overridden({"kernel": str(kernel.absolute()), "name": stem(kernel)}, settings)
-    return _images(table, None, Path.cwd(), environment)
+    table: dict[str, Any] = {"kernel": str(kernel.absolute()), "name": stem(kernel)}
+    return _images(table, None, Path.cwd(), environment, settings)
 
 
 def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, str]) -> tuple[Image, ...]:
@@ -35,12 +35,12 @@ def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, s
     RecipeError names the file, the key and the line.
     """
     table = _parsed(path)
-    for image in table.get("image", []) if isinstance(table.get("image"), list) else []:
-        if isinstance(image, dict):
-            image.update(_overridden(image, settings))
-    if not table.get("image"):
-        table = {"name": stem(path), **_overridden(table, settings)}
-    return _images(table, path, path.parent, environment)
+    return _images(table, path, path.parent, environment, settings)
+
+
+def resolved(table: Mapping[str, object], folder: Path) -> Image:
+    """Return the image of a table that was resolved before: nothing in it stands for a variable."""
+    return _placed(_validated(Image, dict(table), None), folder, None)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -76,8 +76,18 @@ def setting(text: str) -> tuple[str, object]:
 
 
 def _images(
-    table: dict[str, Any], path: Path | None, folder: Path, environment: Mapping[str, str]
+    table: dict[str, Any],
+    path: Path | None,
+    folder: Path,
+    environment: Mapping[str, str],
+    settings: Mapping[str, object],
 ) -> tuple[Image, ...]:
+    several = table.get("image")
+    for own in several if isinstance(several, list) else []:
+        if isinstance(own, dict):
+            own.update(_overridden(own, settings))
+    if not several:
+        table = _overridden(table, settings)
     allowed = table.get("variables", [])
     names = {name for name in allowed if isinstance(name, str)} if isinstance(allowed, list) else set()
     try:
@@ -85,15 +95,28 @@ def _images(
     except RecursionError:
         raise RecipeError(f"{path or 'the command line'}: tables lie in tables without end") from None
     recipe = _validated(Recipe, table, path)
-    if not recipe.image:
-        return (_placed(recipe, folder, path),)
     common = {key: value for key, value in table.items() if key not in {"image", "variables"}}
+    places: list[tuple[str | int, ...]] = [("image", number) for number in range(len(recipe.image))]
+    tables = [_merged(common, own) for own in table["image"]] if recipe.image else [common]
     images = tuple(
-        _placed(_validated(Image, _merged(common, own), path), folder, path, ("image", number))
-        for number, own in enumerate(table["image"])
+        _placed(_validated(Image, cell, path), folder, path, at)
+        for at, one in zip(places or [()], tables, strict=True)
+        for cell in _cells(one, settings, path, several=bool(recipe.image))
     )
     _check_names(images, path)
     return images
+
+
+def _cells(
+    table: dict[str, Any], settings: Mapping[str, object], path: Path | None, *, several: bool
+) -> list[dict[str, Any]]:
+    """Return the tables of a matrix's images; a single image without a name is named after the file."""
+    named = "" if path is None else stem(path)
+    if "matrix" not in table:
+        return [table if several or path is None else {"name": named, **table}]
+    from imagekit.recipe.matrix import cells  # noqa: PLC0415 -- few recipes have one
+
+    return cells(table, settings, str(path or "the command line"), named)
 
 
 def _validated(model: type[_Table], table: dict[str, Any], path: Path | None) -> _Table:
@@ -109,6 +132,8 @@ def _placed(image: Image, folder: Path, path: Path | None, at: tuple[str | int, 
     """Return the image with its name, and its paths relative to the recipe's folder made absolute."""
     if image.kernel is None and image.root.source is None:
         raise RecipeError(f"{path or 'the command line'}: no kernel is named", hint='kernel = "app.xen"')
+    if image.name and "{" in image.name:
+        raise RecipeError(f"{path or 'the command line'}: name: {image.name!r} takes the values of a matrix")
     check_disk(image, str(path or "the command line"))
     _check_mbr(image, path, at)
     _check_elements(image, path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
@@ -254,12 +254,41 @@ class Ami(Model):
     )
 
 
+class Provenance(Model):
+    """The paper trail beside an artifact, as `build --provenance` writes it."""
+
+    write: bool = Field(default=False, description="Sums, statement and SBOM, whether or not it is asked for.")
+    builder: str = Field(
+        default="urn:imagekit:builder:local",
+        pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$",
+        max_length=1024,
+        description="The URI of who builds, SLSA's builder.id: what a verifier trusts.",
+    )
+
+
+class Matrix(BaseModel):
+    """Beside `exclude` any key of the recipe, dotted, with a list of values: an image for each combination."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        frozen=True,
+        json_schema_extra={"additionalProperties": {"type": ["array", "object"]}},
+    )
+
+    exclude: tuple[dict[str, Any], ...] = Field(
+        default=(), description='Combinations to leave out: `[{ kernel = "a.xen", disk.layout = "gpt" }]`.'
+    )
+
+
 class Image(Model):
     """One image: a kernel, what goes with it, and the systems to build it for."""
 
     name: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Default: the file's stem."
+        default=None,
+        pattern=r"^([A-Za-z0-9]|\{[\w.-]+\})([A-Za-z0-9._-]|\{[\w.-]+\}){0,62}$",
+        description="Default: the file's stem. With a matrix: `{kernel}-{memory}` takes the values of its axes.",
     )
+    matrix: Matrix | None = Field(default=None, description="Several images, of all combinations of values.")
     kernel: HostPath | None = Field(
         default=None, description="The .xen file. Relative to the recipe. May be left out with `root.from`."
     )
@@ -287,6 +316,7 @@ class Image(Model):
     xcp: Xcp = Field(default_factory=Xcp)
     openstack: OpenStack = Field(default_factory=OpenStack)
     prove: Prove = Field(default_factory=Prove)
+    provenance: Provenance = Field(default_factory=Provenance)
     publish: Publish = Field(default_factory=Publish)
 
 

@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imagekit.command import require, run
+from imagekit.command import run
 from imagekit.errors import BuildError, ImagekitError
+from imagekit.programs import require
+from imagekit.root.run import COMMAND
 from imagekit.root.unpack import unpack
 from imagekit.root.write import write_folder
+from imagekit.terminal import plain
 
 # $1: the tree; $2: a mount option for it; then what to start in it. After the move the tree is on top of all that
 # the host has mounted.
@@ -45,8 +48,14 @@ umask 022
 mount -n --move . /
 exec "$@"
 """
-# Starts the rest: its exit status goes to stdout, the end of all that it says to stderr.
-_KEEP_END = '{ { "$@" 3>&-; echo $? >&3; } 2>&1 | tail -c 4000 >&2; } 3>&1'
+# $1: a log; $2: how many bytes it takes; then what to start. The exit status goes to stdout, to stderr the end of
+# all that is said.
+_KEEP_END = """
+log=$1 most=$2
+shift 2
+{ { "$@" 3>&-; echo $? >&3; } 2>&1 | { head -c "$most" | tee -a "$log"; cat; } 3>&- | tail -c 4000 >&2; } 3>&1
+"""
+_LOGGED = 16 << 20  # bytes a command: one may talk until its time is over
 _CAPABILITIES = (
     "chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service",
     "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap",
@@ -78,7 +87,7 @@ def main(job: Path) -> int:
         nodes = unpack(Path(told["root"]), {name: Path(path) for name, path in told["inputs"].items()}, folder)
         with _mount_points(folder):
             for command in told["commands"]:
-                _run(folder, command, told["epoch"])
+                _run(folder, command, told["epoch"], told["log"])
         write_folder(folder, Path(told["out"]), told["epoch"], nodes)
     except ImagekitError as error:
         failed = {"brief": error.brief, "details": error.details, "hint": error.hint}
@@ -90,15 +99,17 @@ def main(job: Path) -> int:
     return 0
 
 
-def _run(tree: Path, command: Mapping[str, Any], epoch: int) -> None:
+def _run(tree: Path, command: Mapping[str, Any], epoch: int, log: str) -> None:
     argv, network, seconds = command["argv"], command["network"], command["timeout"]
     environment = {**_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(epoch), **command["environment"]}
     kept = ",".join(f"+{name}" for name in _CAPABILITIES)
-    shown = command["shown"].strip().partition("\n")[0][:_SHOWN]
+    shown = plain(command["shown"].strip().partition("\n")[0])[:_SHOWN]
+    print(f"{COMMAND}{shown}", flush=True)
     begun = time.monotonic()
     with _name_servers(tree, wanted=network):
         done = run(
-            "sh", "-c", _KEEP_END, "sh", require("timeout"), "--foreground", "--signal=KILL", str(seconds),
+            "sh", "-c", _KEEP_END, "sh", log, str(_LOGGED),
+            require("timeout"), "--foreground", "--signal=KILL", str(seconds),
             require("unshare"), "--mount", "--pid", "--ipc", "--uts", *(() if network else ("--net",)), "--fork",
             "--kill-child", "sh", "-c", _ENTER, "sh", tree, _option(),
             require("env"), "-i", *(f"{name}={value}" for name, value in environment.items()),

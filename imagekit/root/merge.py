@@ -171,9 +171,8 @@ def _of_folder(path: Path, item: Mapping[str, str], epoch: int) -> Iterator[Memb
     if item.get("form") != "kept":
         yield from folder_members(path, item["input"], item["to"], epoch)
         return
-    for member, below in kept_members(path, item["to"], epoch):
-        reference = Reference(item["input"], below) if member.kind == "file" else None
-        yield replace(member, mtime=epoch, reference=reference)  # when it was unpacked does not show
+    for member, _ in kept_members(path, item["to"], epoch, item["input"]):
+        yield member
 
 
 def _renamed(member: Member, item: Mapping[str, str]) -> Member:

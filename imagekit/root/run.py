@@ -8,38 +8,55 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
-from imagekit.command import find, run
+from imagekit import events
+from imagekit.command import follow
 from imagekit.errors import BuildError, ToolError
 from imagekit.plan import Input, Json
+from imagekit.programs import find
 
 TOOLS = ("unshare", "mount", "setpriv", "chroot")
+COMMAND = "root.run: "
+"""The child's line for a command that begins starts so."""
+
+_COMPLAINT = 2000  # characters
 
 
 def write_run(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Unpack the root tar `files-whole`, run the commands in it, and write it as it is then. A step function.
 
     Inputs: also the folders and tars that it refers to. Options: `commands`, a list of {argv, network, timeout
-    (seconds), environment}; `epoch`: no time is later. BuildError for a command that fails or hangs.
+    (seconds), environment}; `epoch`: no time is later. Each command is a phase, and what it says goes to the
+    step's log. BuildError for a command that fails or hangs.
     """
     check_able()
-    job = out.with_name("job.json")
+    job, said, log = out.with_name("job.json"), out.with_name("said"), events.log()
+    log.write_bytes(b"")
     told = {
         "root": os.fspath(inputs["files-whole"].path),
         "inputs": {name: os.fspath(source.path) for name, source in inputs.items()},
         "folder": os.fspath(out.with_name("inside")),
         "out": os.fspath(out),
+        "log": os.fspath(log),
         "commands": options["commands"],
         "epoch": options["epoch"],
     }
     job.write_text(json.dumps(told))
-    done = run(
-        "setpriv", "--pdeathsig", "KILL", "unshare", *_user(), "--mount", "--pid", "--uts", "--fork",
-        "--kill-child", "--mount-proc", sys.executable, "-P", "-m", "imagekit.root.inside", job,
-        timeout=_longest(options), ok=(0, 1), env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )  # fmt: skip
-    if done.status:
-        _refuse(out.with_name("failed.json"), done.complaint())
+    try:
+        follow(
+            "unshare", *_user(), "--mount", "--pid", "--uts", "--fork",
+            "--kill-child", "--mount-proc", sys.executable, "-P", "-m", "imagekit.root.inside", job,
+            line=_phase, log=said,
+            timeout=_longest(options), env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )  # fmt: skip
+    except ToolError as error:
+        _refuse(out.with_name("failed.json"), said, log, error)
+
+
+def _phase(line: str) -> None:
+    if line.startswith(COMMAND):
+        events.phase(line.removeprefix(COMMAND).rstrip())
 
 
 def check_able() -> None:
@@ -62,8 +79,11 @@ def _longest(options: Mapping[str, Json]) -> float:
     return 3600 + sum(float(command["timeout"]) for command in commands)
 
 
-def _refuse(told: Path, said: str) -> None:
+def _refuse(told: Path, said: Path, log: Path, error: ToolError) -> NoReturn:
+    """Raise the error that the child wrote down; without one, what ended it."""
     if not told.exists():
-        raise ToolError("the tree's commands could not be run", details=said)
+        complaint = said.read_text(errors="backslashreplace").strip()[-_COMPLAINT:]
+        raise ToolError("the tree's commands could not be run", details=complaint or error.brief) from error
     failed = json.loads(told.read_text())
-    raise BuildError(failed["brief"], details=failed["details"], hint=failed["hint"])
+    details = "\n".join(filter(None, (failed["details"], f"the whole log: {log}")))
+    raise BuildError(failed["brief"], details=details, hint=failed["hint"]) from error

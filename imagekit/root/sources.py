@@ -123,29 +123,32 @@ def folder_members(folder: Path, name: str, to: str, epoch: int) -> Iterator[Mem
             yield Member(path, "file", mode, epoch, size=entry.size, reference=Reference(name, below))
 
 
-def kept_members(folder: Path, to: str, epoch: int) -> Iterator[tuple[Member, str]]:
+def kept_members(folder: Path, to: str, epoch: int, name: str = "") -> Iterator[tuple[Member, str]]:
     """Yield the members of a system's folder and where each lies below it: modes, owners and devices as they are.
 
-    No time is later than the epoch.
+    No time is later than the epoch. With a `name`, files are by reference to the input of that name, and all times
+    are the epoch: when a user's folder was unpacked does not show.
     """
     first: dict[tuple[int, int], str] = {}
     start = len(os.path.join(folder, ""))
     for entry in walk(folder, every=True):
-        path = clean(f"{to}/{entry.path[start:]}", str(folder))
+        below = entry.path[start:]
+        path = clean(f"{to}/{below}", str(folder))
         hard = entry.key is not None and first.setdefault(entry.key, path) != path
         kind = "hard" if hard else "file" if entry.kind == "exec" else entry.kind
         member = Member(
             path,
             kind,
             entry.mode,
-            min(entry.mtime, epoch),
+            epoch if name else min(entry.mtime, epoch),
             *entry.owner,
             size=0 if hard else entry.size,
             target=os.readlink(entry.path) if kind == "link" else first[entry.key] if hard and entry.key else "",
             device=entry.device,
             xattrs={} if hard else attributes(entry.path),
+            reference=Reference(name, below) if name and kind == "file" else None,
         )
-        yield _checked(member, str(folder)), entry.path[start:]
+        yield _checked(member, str(folder)), below
 
 
 @contextmanager

@@ -18,10 +18,14 @@ _BYTES = "files-from-tar"  # what the disk step reads, too, begins with files-
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A tree: the inputs by which a step reads it, and the item that says so, see `merge.add_tree`."""
+    """A tree: the inputs by which a step reads it, and the item that says so, see `merge.add_tree`.
+
+    `slow` are the steps that people wait for, in their order: what makes the tree, and the commands in it.
+    """
 
     inputs: Mapping[str, Source | Step]
     item: Mapping[str, Json]
+    slow: tuple[Step, ...] = ()
 
 
 def system(image: Image, epoch: int, made: Step | None = None) -> System | None:
@@ -94,7 +98,8 @@ def _of_tar(tar: Source | Step, called: str, epoch: int) -> System:
 def _of_step(made: Step, epoch: int) -> System:
     """Return the tree that a step makes anew each time, with its bytes: their order in its tar is chance."""
     called = f"the tree by {made.name}"
-    return System({_TREE: _index(made, {"called": called, "form": "tar"}, epoch)}, _root_tar(called, _TREE))
+    index = _index(made, {"called": called, "form": "tar"}, epoch)
+    return System({_TREE: index}, _root_tar(called, _TREE), (made,))
 
 
 def _root_tar(called: str, refers: str) -> dict[str, Json]:
@@ -125,4 +130,4 @@ def _after_commands(tree: System, image: Image, epoch: int) -> System:
     ]
     options: dict[str, Json] = {"commands": commands, "epoch": epoch}
     run = Step("run", write_run, {**inputs, "files-whole": whole}, options, tools=TOOLS)
-    return System({_TREE: run}, _root_tar(str(tree.item["called"]), _TREE))
+    return System({_TREE: run}, _root_tar(str(tree.item["called"]), _TREE), (*tree.slow, run))

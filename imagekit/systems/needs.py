@@ -5,8 +5,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from imagekit import command
+from imagekit.command import run
 from imagekit.errors import ToolError
+from imagekit.programs import PACKAGES, find
 
 _ALWAYS = ("sudo", "unshare", "losetup", "mkfs.ext4", "fstrim", "tar")
 # element -> the programs of the host that its hooks call; their README files tell
@@ -28,7 +29,7 @@ _OF_ELEMENTS = {
 def builder() -> str | None:
     """Return the path of disk-image-create: of this Python's environment, or of PATH."""
     own = Path(sys.executable).with_name("disk-image-create")
-    return str(own) if own.exists() else command.find("disk-image-create")
+    return str(own) if own.exists() else find("disk-image-create")
 
 
 def lacking(elements: Iterable[str]) -> list[str]:
@@ -46,12 +47,9 @@ def _lacking(elements: Iterable[str]) -> Iterator[str]:
         yield "disk-image-create is not installed: pip install 'imagekit[os]'"
     programs = dict.fromkeys((*_ALWAYS, *(one for name in elements for one in _OF_ELEMENTS.get(name, ()))))
     for program in programs:
-        if command.find(program) is None:
-            yield f"{program} is not installed: sudo apt-get install {command.PACKAGES.get(program, program)}"
+        if find(program) is None:
+            yield f"{program} is not installed: sudo apt-get install {PACKAGES.get(program, program)}"
     if os.geteuid() != 0:
         yield "it needs root, for its mounts, loop devices and chroots: run imagekit as root"
-    elif (
-        command.find("unshare")
-        and command.run("unshare", "--mount", "--pid", "--fork", "true", ok=range(256)).status
-    ):
+    elif find("unshare") and run("unshare", "--mount", "--pid", "--fork", "true", ok=range(256)).status:
         yield "root may not make namespaces and mounts here: a container wants --privileged, or CAP_SYS_ADMIN"

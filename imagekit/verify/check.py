@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from imagekit.command import PACKAGES
+from imagekit.programs import PACKAGES
 
 Verdict = Literal["ok", "skipped"]
 

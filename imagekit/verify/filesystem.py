@@ -2,8 +2,9 @@
 
 from collections.abc import Generator
 
-from imagekit.command import Completed, find
+from imagekit.command import Completed
 from imagekit.errors import VerificationError
+from imagekit.programs import find
 from imagekit.verify.check import Check, missing, passed, skipped
 from imagekit.verify.claims import Filesystem
 from imagekit.verify.scratch import DISK, Scratch

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping
 
 from imagekit.appliance import fish
-from imagekit.command import find
 from imagekit.errors import VerificationError
 from imagekit.filesystem import CHECKS, Lvm
 from imagekit.filesystem.guestfs import checking
+from imagekit.programs import find
 from imagekit.sparse import digest_file
 from imagekit.verify.check import Check, missing, passed
 from imagekit.verify.claims import Claims, Filesystem

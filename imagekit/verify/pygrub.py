@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagekit.boot import BEFORE_MENU_LST
-from imagekit.command import require
 from imagekit.errors import ToolError, VerificationError
+from imagekit.programs import require
 from imagekit.sparse import digest_file
 from imagekit.verify import menu
 from imagekit.verify.files import files

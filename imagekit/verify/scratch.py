@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from imagekit import sparse
-from imagekit.command import Completed, require, run
+from imagekit.command import Completed, run
+from imagekit.programs import require
 
 DISK = "disk"
 """The image's name in a scratch folder."""

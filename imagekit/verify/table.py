@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from imagekit.command import find
 from imagekit.disk import Layout, partition_identity
 from imagekit.errors import VerificationError
+from imagekit.programs import find
 from imagekit.verify.check import Check, missing, passed
 from imagekit.verify.claims import Claims, Disk
 from imagekit.verify.scratch import DISK, Scratch

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from imagekit.command import find, run
+from imagekit.command import run
 from imagekit.errors import VerificationError
 from imagekit.formats import ovf
 from imagekit.kernel import Way
+from imagekit.programs import find
 from imagekit.sparse import digest_file
 from imagekit.unwrap import Form, form_of, unwrapped
 from imagekit.verify.check import Check, missing, passed

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from imagekit.command import find, run
+from imagekit.command import run
 from imagekit.errors import ToolError, VerificationError
 from imagekit.kernel import Way
+from imagekit.programs import find
 from imagekit.verify import xlu
 from imagekit.verify.check import Check, missing, passed, skipped
 from imagekit.verify.claims import Claims

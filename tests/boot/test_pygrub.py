@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imagekit.command import find, run
+from imagekit.command import run
+from imagekit.programs import find
 from imagekit.recipe import parse_size
 from tests.conftest import Make
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.command import find, run
+from imagekit.command import run
+from imagekit.programs import find
 from tests.cli.conftest import Cli
 
 COMPANIONS = ("", ".cfg", ".imagekit.json", ".xm.cfg", ".xml")

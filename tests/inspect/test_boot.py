@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from imagekit.command import find, run
+from imagekit.command import run
 from imagekit.inspect import inspect
 from imagekit.inspect.boot import Scene, Site, judge_all
 from imagekit.inspect.report import Verdict
+from imagekit.programs import find
 
 MakeDisk = Callable[..., Path]
 LST = "default 0\ntimeout 0\ntitle app\nroot {root}\nkernel {kernel} a=1\n"
@@ -155,10 +156,19 @@ def test_what_is_not_followed_is_unsure(make_disk: MakeDisk, name: str, loader: 
 
 
 def test_a_file_system_that_is_only_named_is_unsure() -> None:
-    scene = Scene([Site(0, "xfs", None)])
+    scene = Scene([Site(0, "reiserfs", None)])
     assert [verdict.boots for verdict in judge_all(scene)] == [None] * 4
     assert scene.menus == ()
     assert scene.kernels == ()
+
+
+@pytest.mark.parametrize("kind,reading", [("xfs", {PV, PVH}), ("xfs v4", {PYGRUB, AMAZON, PV, PVH})])
+def test_who_reads_which_xfs(kind: str, reading: set[str]) -> None:
+    verdicts = {verdict.loader: verdict for verdict in judge_all(Scene([Site(0, kind, None)]))}
+    assert {loader for loader, verdict in verdicts.items() if verdict.boots is None} == reading
+    for loader in verdicts.keys() - reading:
+        assert verdicts[loader].boots is False
+        assert f"it does not read {kind}" in verdicts[loader].why[0]
 
 
 def test_a_kernel_larger_than_any_is_not_read(make_disk: MakeDisk) -> None:

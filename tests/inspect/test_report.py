@@ -119,6 +119,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     "command,kind",
     [
         (("mkfs.xfs", "-q", "-f", "-L", "label"), "xfs"),
+        (("mkfs.xfs", "-q", "-f", "-m", "crc=0", "-L", "label"), "xfs v4"),
         (("mkfs.btrfs", "-q", "-L", "label"), "btrfs"),
         (("mkfs.reiserfs", "-q", "-ff", "-l", "label"), "reiserfs"),
         (("mkswap", "-q", "-L", "label"), "swap"),

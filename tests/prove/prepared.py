@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from imagekit import command
+from imagekit import programs
 from imagekit.errors import ToolError
 from imagekit.prove import Laboratory
 from imagekit.prove.lab import load
@@ -19,7 +19,7 @@ LAB = CACHE / "lab"
 @cache
 def prepared() -> Path:
     """Return a cache with a prepared lab; a machine that can have none is left out, with the reason."""
-    if command.find("qemu-system-x86_64") is None:
+    if programs.find("qemu-system-x86_64") is None:
         pytest.skip("qemu-system-x86_64 is missing")
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(CACHE.with_name("lab-cache.lock")):

@@ -75,6 +75,10 @@ network = "10.0.0.1/24"
 get = "http://10.0.0.2/"
 expect_body = "Welcome"
 
+[provenance]
+write = true
+builder = "https://farm.example/1"
+
 [ami]
 private_key = "pk.pem"
 cert = "cert.pem"
@@ -202,6 +206,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "name": "every-key_1.0",
         "kernel": tmp_path / "k" / "app.xen",
         "ramdisk": tmp_path / "k" / "initrd",
+        "matrix": None,
         "targets": ("xen", "ebs"),
         "boot": "pv",
         "cmdline": "--ipv4=10.0.0.2/24 'a b'",
@@ -268,6 +273,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "get": "http://10.0.0.2/",
             "expect_body": "Welcome",
         },
+        "provenance": {"write": True, "builder": "https://farm.example/1"},
         "ami": {
             "private_key": tmp_path / "pk.pem",
             "cert": tmp_path / "cert.pem",

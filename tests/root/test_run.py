@@ -179,6 +179,26 @@ def test_one_that_fails(command: str, words: list[str], cli: Cli, tmp_path: Path
         assert word in said.err
 
 
+def test_what_they_say_is_in_a_log(cli: Cli, tmp_path: Path) -> None:
+    path = recipe(tmp_path, 'run = "echo from one; id >&2"', 'run = """\necho and two\nfalse"""')
+    said = cli("build", path, "-v")
+    assert said.code == 1
+    told = re.findall(r"^os: run: (.*) \(log: (.*)\)$", said.err, re.MULTILINE)
+    log = Path(told[0][1])
+    assert told == [("echo from one; id >&2", str(log)), ("echo and two", str(log))]
+    assert log.read_text() == "from one\nuid=0(root) gid=0 groups=0\nand two\n"
+    assert f"the whole log: {log}" in said.err
+
+
+def test_a_log_has_its_limits(cli: Cli, tmp_path: Path) -> None:
+    twenty = "for i in 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0; do"
+    text = f'run = "x=y; {twenty} x=$x$x; done; {twenty} echo $x; done; echo the end; exit 1"'
+    said = cli("build", recipe(tmp_path, text))
+    assert (said.code, "y\nthe end\n" in re.sub(r"\n +", "\n", said.err)) == (1, True), said.err[-500:]
+    (log,) = re.findall("the whole log: (.*)", said.err)
+    assert Path(log).stat().st_size == 16 << 20
+
+
 def test_what_they_leave_running_ends(cli: Cli, tmp_path: Path) -> None:
     assert cli("build", recipe(tmp_path, 'run = "(sleep 987 &)"'), "-q", "-o", "a.raw").code == 0
     assert not _running("987")
@@ -240,6 +260,38 @@ def test_who_cannot_is_told_before_anything_is_made(script: Cli, packed: Path) -
         assert (said.code, "uidmap" in said.err) == (4, True), said.err
         assert not (folder / "a.raw").exists()
         assert not list((folder / "cache" / "blobs").iterdir())
+    finally:
+        shutil.rmtree(folder)
+
+
+# In a mount namespace, nobody has user ids of its own; then what it is to start.
+_WITH_IDS = """
+echo nobody:200000:65536 >"$0/ids"
+mount --bind "$0/ids" /etc/subuid
+mount --bind "$0/ids" /etc/subgid
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+"""
+
+
+@pytest.mark.skipif(shutil.which("newuidmap") is None, reason="no uidmap")
+def test_an_ordinary_user(script: Cli, cli: Cli, tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp())  # where another user can go
+    try:
+        shutil.copy(tmp_path / "system.tar", folder)
+        text = 'run = "id -u >/etc/id; touch /etc/a; chown 7:8 /etc/a; chmod 4755 /etc/a"'
+        path, environment = (
+            recipe(folder, text),
+            {"IMAGEKIT_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)},
+        )
+        folder.chmod(0o777)
+        before = ("unshare", "--mount", "sh", "-ec", _WITH_IDS, str(folder))
+        said = script("build", path, "-q", "-o", folder / "a.raw", before=before, env=environment)
+        assert said.code == 0, said.err
+        assert (folder / "a.raw").stat().st_uid == 65534
+        assert stat(folder / "a.raw", "/etc/a") == "regular 04755 7 8"
+        assert cli("build", path, "-q", "-o", "b.raw").code == 0
+        assert (folder / "a.raw").read_bytes() == (tmp_path / "b.raw").read_bytes()
+        assert not list((folder / "cache" / "tmp").iterdir())
     finally:
         shutil.rmtree(folder)
 

@@ -29,6 +29,7 @@ def test_linux_finds_another_kernel(artifact: Built) -> None:
             check_by_linux(room, Spots(spot, spot), "/boot/menu.lst", taken, None)
 
 
+@pytest.mark.long
 def test_linux_finds_no_file_system(artifact: Built) -> None:
     image = artifact()
     with scratch(image.main) as room:

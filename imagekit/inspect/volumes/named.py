@@ -21,6 +21,8 @@ class _Mark(NamedTuple):
     label_size: int = 0
 
 
+# XFS: the low byte of sb_versionnum, whose lower four bits are the version (XFS Algorithms & Data Structures).
+_XFS_VERSION, _VERSION_BITS, _XFS_TODAY = 101, 0x0F, 5
 _MARKS = (
     _Mark("xfs", 0, b"XFSB", 32, 108, 12),
     _Mark("btrfs", 0x10040, b"_BHRfS_M", 0x10020, 0x1012B, 256),
@@ -44,7 +46,7 @@ def name(window: Window, partition: int) -> Filesystem | None:
             uuid = window.read(mark.uuid, 16)
             label = window.read(mark.label, mark.label_size).split(b"\0")[0]
             return Filesystem(
-                mark.kind,
+                _older_xfs(window) or mark.kind if mark.kind == "xfs" else mark.kind,
                 partition,
                 window.start,
                 window.length,
@@ -52,3 +54,9 @@ def name(window: Window, partition: int) -> Filesystem | None:
                 str(UUID(bytes=uuid)) if len(uuid) == 16 else "",  # noqa: PLR2004
             )
     return None
+
+
+def _older_xfs(window: Window) -> str:
+    """Return the name of an xfs of before version 5, which some loaders read, and "" for today's, which few do."""
+    version = (window.read(_XFS_VERSION, 1) or b"\0")[0] & _VERSION_BITS
+    return "" if version >= _XFS_TODAY else f"xfs v{version}"

@@ -8,8 +8,12 @@ a PC shares with com3, and dom0 would write sixteen bytes and wait for ever.
 DOM0_MEMORY = 256
 """MiB of dom0: its initramfs, and room for a kernel and a ramdisk that pygrub copies out of an image."""
 
-_GUARDS_OFF = "spec-ctrl=no xpti=no pv-l1tf=off iommu=0"
-"""Guards against other tenants, of whom there are none: they cost an emulated machine dear."""
+_GUARDS_OFF = "spec-ctrl=no,eager-fpu xpti=no pv-l1tf=off iommu=0"
+"""Guards against other tenants, of whom there are none: they cost an emulated machine dear.
+
+But the FPU's registers are switched with each vCPU: `spec-ctrl=no` alone leaves that to a trap, and half of the
+boots of a Debian under GRUB for PV then died of a pointer that had gone through %xmm0.
+"""
 
 XEN_ARGUMENTS = (
     "console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning noreboot vga=none no-real-mode bootscrub=1"

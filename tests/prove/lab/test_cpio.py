@@ -5,7 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagekit.command import find, run
+from imagekit.command import run
+from imagekit.programs import find
 from imagekit.prove.lab import cpio
 from imagekit.prove.lab.cpio import Entry, newc
 

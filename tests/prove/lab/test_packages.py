@@ -57,7 +57,7 @@ def test_apt_names_what_one_source_lacks(tmp_path: Path) -> None:
 
 
 def test_without_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagekit.command.find", lambda _: None)
+    monkeypatch.setattr("imagekit.programs.find", lambda _: None)
     with pytest.raises(ToolError, match="apt-get is not installed"):
         Apt(tmp_path / "apt").wanted()
 
