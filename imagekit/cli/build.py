@@ -130,7 +130,7 @@ def build(
                 ended = Ended(
                     _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
                 )
-                note_sources(recorder, prepared, runner)
+                note_sources(recorder, ended.built, prepared, runner)
                 trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)

@@ -100,12 +100,12 @@ class Recorder:
         keys = [key for key in self._artifacts if key[0] == image and target in {"", key[1]}] or [(image, target)]
         for one in keys:
             known = self._artifacts.get(one, ArtifactRecord(image=one[0], target=one[1], outcome="failed"))
-            if known.outcome == "failed":  # and not in its place, or left out
+            if known.outcome in {"failed", "missing"}:  # and not in its place, or left out
                 self._artifacts[one] = known.model_copy(update={"outcome": "failed", "failure": failure})
 
     def expect(self, image: str, target: str, path: str, kernel: str) -> None:
-        """Enter an artifact that is to be made: failed until it is in its place."""
-        record = ArtifactRecord(image=image, target=target, outcome="failed", path=path, kernel=kernel)
+        """Enter an artifact that is to be made: missing until it is in its place, or fails."""
+        record = ArtifactRecord(image=image, target=target, outcome="missing", path=path, kernel=kernel)
         self._artifacts.setdefault((image, target), record)
 
     def skip(self, image: str, target: str, reason: str, code: int = ExitCode.CANNOT_BOOT) -> None:
@@ -115,7 +115,7 @@ class Recorder:
         self._artifacts.setdefault((image, target), record)
 
     def made_from(self, image: str, target: str, sources: Iterable[SourceFile]) -> None:
-        """Enter what an artifact was made from."""
+        """Enter what an artifact that is there was made from."""
         known = self._artifacts[image, target]
         self._artifacts[image, target] = known.model_copy(update={"sources": tuple(sources)})
 

@@ -83,6 +83,22 @@ def test_a_run_that_fails_is_recorded_too(cli: Cli, hello: Path, tmp_path: Path)
     assert "The run failed:" in (tmp_path / "report.html").read_text()
 
 
+def test_a_run_that_kept_going_tells_of_each(cli: Cli, hello: Path, tmp_path: Path) -> None:
+    (tmp_path / "full.toml").write_text(f'kernel = "{hello}"\ndisk.size = "1MiB"\n')
+    (tmp_path / "typo.toml").write_text('kernle = "app.xen"\n')
+    done = cli("build", hello, "full.toml", "typo.toml", "--keep-going", "--metrics", "run.prom")
+    run = last(tmp_path)
+    assert run.code == done.code == 1
+    told = {one.image: (one.outcome, one.failure and one.failure.code) for one in run.artifacts}
+    assert told["app"] == ("made", None)
+    assert told["full"] == ("failed", 1)
+    assert told["typo.toml"] == ("failed", 2)
+    assert 'imagekit_build_artifacts{outcome="failed"} 2.0' in (tmp_path / "run.prom").read_text()
+    page = cli("report").out
+    assert "1 made and 2 failed" in page
+    assert "did you mean kernel?" in page
+
+
 def test_no_value_of_a_setting_is_recorded(cli: Cli, hello: Path, tmp_path: Path) -> None:
     cli(
         "build",

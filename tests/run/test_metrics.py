@@ -3,6 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from imagekit.run.metrics import exposition
+from tests.conftest import ROOT
 from tests.report.farm import farm
 
 
@@ -32,6 +33,7 @@ def test_it_says_what_the_record_says() -> None:
         name: found["imagekit_build_artifacts", (("outcome", name),)] for name in ("made", "cached", "failed")
     }
     assert outcomes == {"made": 8, "cached": 5, "failed": 1}
+    assert found["imagekit_build_artifacts", (("outcome", "missing"),)] == 0
     length = sum(one.size for one in run.artifacts)
     assert found["imagekit_build_artifact_bytes", (("what", "length"),)] == length
 
@@ -42,6 +44,8 @@ def test_every_family_is_a_gauge_with_help() -> None:
     assert {family.type for family in families} == {"gauge"}
     assert all(family.documentation for family in families)
     assert all(family.samples for family in families)
+    page = (ROOT / "docs" / "how-to" / "report.md").read_text()
+    assert [family.name for family in families if f"`{family.name}`" not in page] == []
 
 
 def test_labels_of_odd_names_are_read_back() -> None:

@@ -92,12 +92,12 @@ def test_an_image_that_fails_fails_for_all_its_targets_that_are_not_there() -> N
     ]
 
 
-def test_what_was_not_reached_has_failed() -> None:
+def test_what_was_not_reached_is_missing() -> None:
     recorder = Recorder(Command("build", ("app.xen",)))
     recorder.expect("app", "xen", "app.raw", "")
     recorder.made_from("app", "xen", [SourceFile(path="app.xen", digest="0" * 64)])
     run = recorder.end(1, BuildError("torn", details="at 7", hint="mend it"))
-    assert run.artifacts[0].outcome == "failed"
+    assert run.artifacts[0].outcome == "missing"
     assert run.artifacts[0].sources[0].path == "app.xen"
     assert run.failure
     assert run.failure.model_dump() == {"brief": "torn", "details": "at 7", "hint": "mend it", "code": 1}
