@@ -114,7 +114,7 @@ def build(
                 ended = Ended(
                     _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
                 )
-                note_sources(recorder, prepared, runner)
+                note_sources(recorder, ended.built, prepared, runner)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
         receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
