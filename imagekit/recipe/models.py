@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
+from imagekit.recipe.public_key import PublicKey
 from imagekit.recipe.publishing import Publish
 from imagekit.recipe.systems import DiskImageBuilder, RootFrom
 from imagekit.recipe.values import (
@@ -57,7 +58,7 @@ class Ssh(Model):
     """Who may log in by SSH."""
 
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="One of the tree's own.")
-    keys: tuple[str, ...] = Field(
+    keys: tuple[PublicKey, ...] = Field(
         strict=False, min_length=1, description='Public keys ("ssh-ed25519 AAAA…"), or their files.'
     )
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from imagekit.errors import RecipeError
 from imagekit.recipe.models import Image
+from imagekit.recipe.public_key import KEY_HINT, public_key
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
-from imagekit.recipe.values import PUBLIC_KEY
 
 
 def check_sources(images: Sequence[Image], path: Path | None) -> None:
@@ -24,6 +24,7 @@ def check_sources(images: Sequence[Image], path: Path | None) -> None:
                     f"{source} cannot be read" if asked else f"{where}: {source} cannot be read",
                     details=str(error.strerror),
                 ) from error
+        _check_keys(image, number, path)
 
 
 def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
@@ -40,5 +41,21 @@ def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
         yield ("root", "files", number, "from"), item.source
     for number, ssh in enumerate(image.root.ssh):
         for index, key in enumerate(ssh.keys):
-            if not PUBLIC_KEY.match(key):
-                yield ("root", "ssh", number, "keys", index), Path(key)
+            if isinstance(key, Path):
+                yield ("root", "ssh", number, "keys", index), key
+
+
+def _check_keys(image: Image, number: int, path: Path | None) -> None:
+    """RecipeError, which shows no text of a key's, for what is no public key."""
+    for which, ssh in enumerate(image.root.ssh):
+        for index, key in enumerate(ssh.keys):
+            try:
+                public_key(key)
+            except ValueError as error:
+                from imagekit.recipe.explain import place  # noqa: PLC0415 -- as above
+
+                keys = ("root", "ssh", which, "keys", index)
+                shown = f"{key} {error}" if isinstance(key, Path) else str(error)
+                raise RecipeError(
+                    f"{place(path, ('image', number, *keys), keys)}: {shown}", hint=KEY_HINT
+                ) from None

@@ -61,8 +61,8 @@ def introduction(image: Image) -> tuple[dict[str, Source | Step], dict[str, Json
     for number, one in enumerate(image.root.ssh):
         keys: list[Json] = []
         for index, key in enumerate(one.keys):
-            if Path(key).is_absolute():  # made so when the recipe was read
-                inputs[f"key-{number}-{index}"] = Source(Path(key))
+            if isinstance(key, Path):
+                inputs[f"key-{number}-{index}"] = Source(key)
                 keys.append({"input": f"key-{number}-{index}"})
             else:
                 keys.append({"text": key})

@@ -228,8 +228,8 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             ),
             "hostname": "web-1.example",
             "ssh": (
-                {"user": "root", "keys": (f"{tmp_path}/id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
-                {"user": "me", "keys": ("/k.pub",)},
+                {"user": "root", "keys": (tmp_path / "id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
+                {"user": "me", "keys": (Path("/k.pub"),)},
             ),
         },
         "filesystem": {
