@@ -73,6 +73,9 @@ class Root(Model):
         "`diskimage-builder`. Its kernel and initrd boot, unless `kernel` names one of yours. The word `kernel`: "
         "no tree. A folder of such a name is ./kernel.",
     )
+    tag: str | None = Field(
+        default=None, min_length=1, description="Which image, where `from` is an OCI image layout of several."
+    )
     diskimage_builder: DiskImageBuilder = Field(
         default_factory=DiskImageBuilder, alias="diskimage-builder", description="What `diskimage-builder` makes."
     )

@@ -1,5 +1,7 @@
 """The files that a recipe names: they are there, or it is told where they are named."""
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,8 +25,23 @@ def check_sources(images: Sequence[Image], path: Path | None) -> None:
                 raise RecipeError(
                     f"{source} cannot be read" if asked else f"{where}: {source} cannot be read",
                     details=str(error.strerror),
+                    hint=_hint(source, keys),
                 ) from error
         _check_keys(image, number, path)
+
+
+def _hint(source: Path, keys: tuple[str | int, ...]) -> str:
+    """Say what was meant by forms of other tools."""
+    if keys != ("root", "from"):
+        return ""
+    folder, colon, tag = str(source).rpartition(":")
+    if difflib.get_close_matches(source.name, [DISKIMAGE_BUILDER], 1, 0.8):
+        return f'did you mean root.from = "{DISKIMAGE_BUILDER}"?'
+    if colon and Path(folder).is_dir():
+        return f'root.from = "{Path(folder).name}" and root.tag = "{tag}" take that image'
+    if re.search(r"(^|/)(docker|oci|oci-archive|docker-archive|containers-storage):", str(source)):
+        return 'skopeo copy docker://debian:12 oci:FOLDER fetches an image, root.from = "FOLDER" takes it'
+    return ""
 
 
 def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:

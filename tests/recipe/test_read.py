@@ -24,6 +24,7 @@ variables = ["NOT_USED"]
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
+tag = "12-slim"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/", owner = "33:33", mode = "0600" }]
 run = [{ run = "true", network = true, timeout = 9, environment = { A = "b" } }, { run = ["/bin/true", "x"] }]
 hostname = "web-1.example"
@@ -209,6 +210,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vcpus": 512,
         "root": {
             "from": tmp_path / "system.tar",
+            "tag": "12-slim",
             "diskimage-builder": {
                 "elements": ("debian-minimal", "ours"),
                 "elements_path": (tmp_path / "elements",),
