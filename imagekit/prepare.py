@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagekit import recipe, stages, targets, trees
+from imagekit import recipe, root, stages, targets, trees
 from imagekit.build import Planned, Runner
 from imagekit.candidate import Candidate, find
 from imagekit.errors import KernelError, UnsuitedError, UsageError
@@ -84,15 +84,24 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
     _check_names(images)
     made = trees.find(images, runner, epoch)
     remarks = trees.remarks(made, making=making)
+    lacks = root.lacking() if any(image.root.run for image in images) else []
     if making:
         trees.check(made)
+        if lacks:
+            root.check_able()
         for one in remarks:
             runner.warn(one)
     pending: list[Pending] = []
+    if lacks:
+        remarks += tuple(f"{_name(image)}: root.run: {one}" for image in images if image.root.run for one in lacks)
     for image in images:
         name, tree = _name(image), made.get(_name(image))
+        if lacks and image.root.run and image.kernel is None:
+            cannot = Planned("run", name, image.targets, cached=False, reason="it cannot run here", key=None)
+            pending.append(_pending(image, cannot, request))
+            continue
         if tree is not None and not making and image.kernel is None and not tree.planned.cached:
-            pending.append(_pending(image, tree, request))
+            pending.append(_pending(image, tree.planned, request))
             continue
         candidate = find(image, runner, epoch, tree.step if tree else None)
         facts[name], described[name] = candidate.job.facts, candidate.job.image
@@ -141,12 +150,12 @@ def _check_names(images: Sequence[Image]) -> None:
         raise UsageError(f"two images are named {double!r}", hint="build them one after the other")
 
 
-def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
+def _pending(image: Image, step: Planned, request: Request) -> Pending:
     wanted = tuple(dict.fromkeys(request.targets or image.targets))
     chosen = [] if ALL in wanted else [(image, target) for target in wanted]
     places = _places(chosen, request.out)
     outputs = tuple((target, place) for (_, target), place in zip(chosen, places, strict=True))
-    return Pending(_name(image), replace(tree.planned, targets=wanted), outputs)
+    return Pending(_name(image), replace(step, targets=wanted), outputs)
 
 
 def _name(image: Image) -> str:

@@ -1,6 +1,7 @@
 """What goes into the file system, as one deterministic tar."""
 
 from imagekit.root.finding import Boot, read_boot, write_boot, write_kernel
+from imagekit.root.run import check_able, lacking
 from imagekit.root.steps import System, brought, introduction, system
 from imagekit.root.tree import Member, Reference, read_root, to_tarinfo
 from imagekit.root.write import write_root
@@ -11,7 +12,9 @@ __all__ = [
     "Reference",
     "System",
     "brought",
+    "check_able",
     "introduction",
+    "lacking",
     "read_boot",
     "read_root",
     "system",
