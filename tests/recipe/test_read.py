@@ -24,6 +24,7 @@ variables = ["NOT_USED"]
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
+tag = "12-slim"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/", owner = "33:33", mode = "0600" }]
 run = [{ run = "true", network = true, timeout = 9, environment = { A = "b" } }, { run = ["/bin/true", "x"] }]
 hostname = "web-1.example"
@@ -214,6 +215,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vcpus": 512,
         "root": {
             "from": tmp_path / "system.tar",
+            "tag": "12-slim",
             "diskimage-builder": {
                 "elements": ("debian-minimal", "ours"),
                 "elements_path": (tmp_path / "elements",),
@@ -233,8 +235,8 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             ),
             "hostname": "web-1.example",
             "ssh": (
-                {"user": "root", "keys": (f"{tmp_path}/id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
-                {"user": "me", "keys": ("/k.pub",)},
+                {"user": "root", "keys": (tmp_path / "id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
+                {"user": "me", "keys": (Path("/k.pub"),)},
             ),
         },
         "filesystem": {
