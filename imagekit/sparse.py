@@ -203,10 +203,11 @@ def fingerprint(path: Path) -> bytes:
     status = path.stat()
     whole.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)).encode())
     if path.is_dir():
+        above = len(os.path.join(path, ""))  # whoever names the folder otherwise sees the same
         for entry in walk(path, every=True):
             # A folder's own times change when a reader's temporary file comes and goes; its entries tell enough.
             state = () if entry.kind == "dir" else (entry.size, *entry.state)
-            whole.update(repr((entry.path, entry.kind, state)).encode())
+            whole.update(repr((entry.path[above:], entry.kind, state)).encode())
     return whole.digest()
 
 

@@ -137,6 +137,25 @@ def test_a_task_goes_to_json_and_back(store: Store, tmp_path: Path) -> None:
     assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
 
 
+def test_a_folder_by_another_name(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What travels is the whole path, and what the folder looked like may have been seen by a shorter one."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "file").write_text("bytes")
+    monkeypatch.chdir(tmp_path)
+    step = Step("local", local, {"files-0": Source(Path("site"))})
+    with store.in_use():
+        runner = Runner(store)
+        runner.run(step, {}, "app")
+        task = runner.task(step, {}, "app")
+        again = Task.from_json(json.loads(json.dumps({**task.to_json(), "run": "imagekit.stages:write_text"})))
+        assert again.inputs["files-0"].source == str(tmp_path / "site")
+        for source in (again.inputs["files-0"].input(store), task.inputs["files-0"].input(store)):
+            source.check()
+        (tmp_path / "site" / "file").write_text("other bytes")
+        with pytest.raises(TryAgainError):
+            again.inputs["files-0"].input(store).check()
+
+
 def local(_inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
     out.write_text(str(os.getpid()))
 
