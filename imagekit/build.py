@@ -55,10 +55,15 @@ def build(
 
 
 def executor(runner: Runner, jobs: int, workers: Workers = "auto") -> Callable[[int], Executor]:
-    """Return what makes the executor for a number of steps: `auto` is processes where they pay, else threads."""
+    """Return what makes the executor for a number of steps: `auto` is processes where they pay, else threads.
+
+    It is who runs them elsewhere, where the runner has one.
+    """
     several = min(jobs, os.cpu_count() or 1) >= _SEVERAL
 
     def made(steps: int) -> Executor:
+        if runner.elsewhere is not None:
+            return runner.elsewhere
         many = several and steps >= _MANY
         kind = Processes if workers == "processes" or (workers == "auto" and many) else Threads
         return kind(runner.store, jobs, runner.tell)
@@ -94,10 +99,11 @@ def attempt(plan: Plan, runner: Runner, executor: Callable[[int], Executor], ter
 
 
 def _artifact(output: Output, ran: Ran, runner: Runner, begun: float) -> Artifact:
+    made = {step: runner.store.here(ran.made[step]) for _, step in output.files()}
     if output.delivery is None:
-        companions, there = _placed(output, ran.made, runner.store)
+        companions, there = _placed(output, made, runner.store)
     else:
-        companions, there = _delivered(output, output.delivery, ran.made, runner.store, runner.tell)
+        companions, there = _delivered(output, output.delivery, made, runner.store, runner.tell)
     # A delivery's main file is small: its data lies in what it was made with.
     content = [output.path] if output.delivery is None else [output.path, *companions]
     artifact = Artifact(

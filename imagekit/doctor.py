@@ -48,8 +48,10 @@ _EXTRAS: Mapping[str, str] = {
     "": "every command",
     "disk": "builds: partition tables",
     "xcp": "publish: Xen hosts over SSH; XVAs of 2022 and later",
+    "provenance": "builds and verify: SBOMs, signatures",
     "os": "builds: operating systems from elements, as root",
     "openstack": "publish: OpenStack on Xen, Rackspace",
+    "farm": "builds: on more than one machine, by Dask",
 }
 
 

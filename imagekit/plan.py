@@ -48,7 +48,8 @@ class Source:
 class Step:
     """One step: its function, what it reads, its settings, its revision, and the tools that its bytes depend on.
 
-    A change of `revision` says that the same inputs now give other bytes.
+    A change of `revision` says that the same inputs now give other bytes. `needs` are what a machine must be able
+    to do to run it, by the names of `imagekit.farm.abilities`; bytes do not depend on them.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Step:
     options: Mapping[str, Json] = field(default_factory=dict)
     revision: int = 1
     tools: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 Deliver = Callable[[Input, Path, Mapping[str, Json]], AbstractContextManager[Callable[[], Sequence[Path]]]]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagekit import recipe, stages, targets, trees
@@ -22,13 +22,15 @@ ALL = "all"
 class Request:
     """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe.
 
-    With `keep_going`, what cannot be built is a failure beside the plan, and no error.
+    `images` are built, too: resolved recipes, which settings do not change. With `keep_going`, what cannot be
+    built is a failure beside the plan, and no error.
     """
 
     paths: Sequence[Path]
     targets: Sequence[str] = ()
     out: str | None = None
     settings: Mapping[str, object] | None = None
+    images: Sequence[Image] = ()
     keep_going: bool = False
 
 
@@ -63,7 +65,8 @@ class Prepared:
     """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
 
     `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news;
-    `failures` what cannot be built, where the request is to go on.
+    `origins` tells which file each image was read from; `failures` what cannot be built, where the request is to
+    go on.
     """
 
     plan: Plan
@@ -73,6 +76,7 @@ class Prepared:
     images: Mapping[str, Image]
     pending: tuple[Pending, ...] = ()
     remarks: tuple[str, ...] = ()
+    origins: Mapping[str, Path] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
 
@@ -103,6 +107,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
         preparing.described,
         tuple(preparing.pending),
         preparing.remarks,
+        preparing.origins,
         tuple(preparing.failures),
     )
 
@@ -120,6 +125,7 @@ class _Preparing:
         self.pending: list[Pending] = []
         self.failures: list[Failure] = []
         self.remarks: tuple[str, ...] = ()
+        self.origins: dict[str, Path] = {}
 
     @contextmanager
     def going_on(self, image: str, target: str = "") -> Iterator[None]:
@@ -136,13 +142,15 @@ class _Preparing:
 
     def images(self) -> list[Image]:
         """Return the images of all that was named, each with a name of its own."""
-        found: dict[str, Image] = {}
+        recipe.check_sources(self._request.images, None)
+        found = {_name(image): image for image in self._request.images}
         for path in map(Path, self._request.paths):
             with self.going_on(str(path)):
                 for image in _images(path, self._request, self._environment):
                     with self.going_on(str(path)):
                         _check_name(image, found)
                         found[_name(image)] = image
+                        self.origins[_name(image)] = path
         return list(found.values())
 
     def systems(self, images: Sequence[Image]) -> dict[str, trees.Tree]:

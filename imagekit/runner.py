@@ -12,7 +12,7 @@ from imagekit import command, events
 from imagekit.disk import libparted_version
 from imagekit.errors import RecipeError
 from imagekit.events import Listener, StepDone, Warned, silent
-from imagekit.executor import Given, Outcome, SourceInput, Task, machine, make
+from imagekit.executor import Executor, Given, Outcome, SourceInput, Task, machine, make
 from imagekit.executor.inputs import unreadable
 from imagekit.place import delivered
 from imagekit.plan import Input, Plan, Source, Step, key
@@ -46,9 +46,13 @@ class Runner:
 
     def __init__(self, store: Store, listener: Listener = silent) -> None:
         self.store = store
+        self.elsewhere: Executor | None = None  # who runs what not every machine can
         self._listener = listener
         self._sources: dict[tuple[Path, bool], SourceInput] = {}
         self._telling = Lock()
+        self._warned: set[str] = set()
+        if store.shared is not None:
+            store.shared.warn = self.warn
 
     def run(
         self, step: Step, made: Mapping[Step, Stored], image: str, *, telling: bool = True
@@ -58,7 +62,12 @@ class Runner:
         The listener hears of it unless `telling` is false.
         """
         tell = self.tell if telling else silent
-        outcome = make(self.task(step, made, image), self.store, tell)
+        task = self.task(step, made, image)
+        if self.elsewhere is not None and task.needs:  # which this machine may not be able to
+            outcome = self.elsewhere.submit(task).result()
+            self.store.here(self.store.stored(outcome.digest))
+        else:
+            outcome = make(task, self.store, tell)
         tell(done(step, image, outcome))
         return self.store.stored(outcome.digest), outcome.cached
 
@@ -68,12 +77,14 @@ class Runner:
         versions = {tool: tool_version(tool) for tool in step.tools}
         given = {name: Given.of(source) for name, source in inputs.items()}
         its_key = key(step, {name: one.digest for name, one in given.items()}, versions)
-        return Task(step.name, step.run, step.options, step.revision, versions, given, its_key, image)
+        return Task(
+            step.name, step.run, step.options, step.revision, versions, given, its_key, image, needs=step.needs
+        )
 
     def look_up(self, step: Step, image: str, targets: tuple[str, ...]) -> Planned:
         """Tell of a step that reads sources only what `look` tells of those of a plan."""
         its_key = self._key(step, self._inputs(step, {}))
-        found = self.store.find(its_key)
+        found = self.store.look(its_key)
         return Planned(step.name, image, targets, found.result is not None, found.reason, its_key)
 
     def warn(self, message: str) -> None:
@@ -94,7 +105,7 @@ class Runner:
                 yield Planned(*about, cached=False, reason=reason, key=None)
                 continue
             its_key = self._key(step, self._inputs(step, made))
-            found = self.store.find(its_key)
+            found = self.store.look(its_key)
             if found.result is not None:
                 made[step] = found.result
             cached = found.result is not None
@@ -116,8 +127,12 @@ class Runner:
             yield Planned(*about, cached=there, reason=reason, key=output.delivery.key(main.digest))
 
     def tell(self, event: events.Event) -> None:
-        """Tell the listener, which need not think of threads."""
+        """Tell the listener, which need not think of threads; each warning once, whoever has it."""
         with self._telling:
+            if isinstance(event, Warned):
+                if event.message in self._warned:
+                    return
+                self._warned.add(event.message)
             self._listener(event)
 
     def _inputs(self, step: Step, made: Mapping[Step, Stored]) -> dict[str, Input]:

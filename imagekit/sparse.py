@@ -102,7 +102,7 @@ def map_read(length: int, touched: Iterable[int], read_at: ReadAt) -> BlockMap:
             return None
         return index, hashlib.sha256(data).digest()
 
-    rounds = _in_rounds(touched)
+    rounds = in_rounds(touched)
     first = next(rounds)
     if len(first) <= _FEW:  # the last round, too
         return BlockMap(length, tuple(block for block in map(hashed, first) if block is not None))
@@ -130,7 +130,7 @@ def digest_tree(path: Path, *, kept: bool = False) -> str:
     first: dict[tuple[int, int], bytes] = {}
     with ThreadPoolExecutor(_HASHERS) as pool:
         entries = list(walk(path, every=kept))
-        contents = chain.from_iterable(pool.map(_contents, _in_rounds(entries)))
+        contents = chain.from_iterable(pool.map(_contents, in_rounds(entries)))
         for entry, content in zip(entries, contents, strict=True):
             name = os.fsencode(entry.path[len(os.path.join(path, "")) :])
             # Two names of one file are one file in the image, and two equal files are two.
@@ -203,11 +203,11 @@ def fingerprint(path: Path) -> bytes:
     status = path.stat()
     whole.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)).encode())
     if path.is_dir():
-        above = len(os.path.join(path, ""))  # whoever names the folder otherwise sees the same
         for entry in walk(path, every=True):
             # A folder's own times change when a reader's temporary file comes and goes; its entries tell enough.
             state = () if entry.kind == "dir" else (entry.size, *entry.state)
-            whole.update(repr((entry.path[above:], entry.kind, state)).encode())
+            # From the folder on: it may be named relatively here, and absolutely where a step was shipped to.
+            whole.update(repr((entry.path.removeprefix(str(path)), entry.kind, state)).encode())
     return whole.digest()
 
 
@@ -273,7 +273,7 @@ def transfer(source: int, target: int, runs: Iterable[tuple[int, int, int]], *, 
         for at in range(0, size, BLOCK)
     )
     with ThreadPoolExecutor(_HASHERS) as pool:
-        for some in _in_rounds(chunks):
+        for some in in_rounds(chunks):
             list(pool.map(chunk, some))
 
 
@@ -290,7 +290,8 @@ def _touched(descriptor: int, length: int) -> Iterator[int]:
             following = index + 1
 
 
-def _in_rounds(items: Iterable[_T]) -> Iterator[list[_T]]:
+def in_rounds(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """Yield items by the round: what a pool of threads may have in flight."""
     some: list[_T] = []
     for item in items:
         some.append(item)

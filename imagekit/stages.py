@@ -146,7 +146,8 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     needs = tools(image.filesystem.type, guestfs=guestfs)
     needs += tools("ext2") if guestfs and image.disk.boot else ()
     needs += () if image.disk.layout == "plain" else ("libparted",)
-    return Step("disk", write_disk, inputs, options, revision=2, tools=needs)
+    qemu = ("qemu",) if guestfs else ()
+    return Step("disk", write_disk, inputs, options, revision=2, tools=needs, needs=qemu)
 
 
 def _around(image: Image) -> dict[str, Json]:

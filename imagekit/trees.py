@@ -49,7 +49,11 @@ def _tree(image: Image, runner: Runner, epoch: int) -> Tree:
 
     step, silent = tree_step(image, epoch, runner.store.root / "mirrors")
     found = runner.look_up(step, image.name or "", image.targets)
-    lacks = () if found.cached else (*_place(runner), *lacking(cast("list[str]", step.options["all"])))
+    lacks = (
+        ()
+        if found.cached or runner.elsewhere is not None
+        else (*_place(runner), *lacking(cast("list[str]", step.options["all"])))
+    )
     told = [f"{mirror} does not answer; its packages are taken to be those of last time" for mirror in silent]
     return Tree(step, found, lacks, tuple(told))
 

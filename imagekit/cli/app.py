@@ -10,6 +10,7 @@ import typer
 
 from imagekit import __version__
 from imagekit.cli import (
+    attest,
     build,
     bundle,
     cache,
@@ -28,6 +29,7 @@ from imagekit.cli import (
     targets,
     unbundle,
     verify,
+    worker,
 )
 from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
@@ -47,6 +49,7 @@ app.command("plan")(plan.plan)
 app.command("prove")(prove.prove)
 app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
+app.command("attest")(attest.attest)
 app.command("inspect")(inspect.inspect)
 app.command("shell")(shell.shell)
 app.command("report")(report.report)
@@ -54,6 +57,7 @@ app.command("make-rules")(rules.make_rules)
 app.command("convert")(convert.convert)
 app.command("bundle")(bundle.bundle)
 app.command("unbundle")(unbundle.unbundle)
+app.command("worker")(worker.worker)
 app.command("targets")(targets.targets)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
+from imagekit.cli import shared as farm
+from imagekit.cli.attest import SignWith, conclude, record
 from imagekit.cli.console import (
     AsJson,
     Progress,
@@ -68,6 +70,19 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance", help="Write sums, a statement of how it was made, and an SBOM beside each artifact."
+        ),
+    ] = False,
+    sign_with: SignWith = None,
+    store_url: farm.Url = None,
+    trust: farm.Trusted = None,
+    trust_unsigned: farm.Unsigned = False,
+    store_key: farm.Writer = None,
+    store_required: farm.Required = False,
+    scheduler: farm.Scheduler = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the record of the run, JSON, for `report`.")
     ] = None,
@@ -89,13 +104,14 @@ def build(
     from imagekit.depfile import write_depfile  # noqa: PLC0415
     from imagekit.listeners import listening  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
-    from imagekit.store import Store  # noqa: PLC0415
 
     wanted = asked.request(
         paths, target, output, sets, keep_going=keep_going,
         cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot,
     )  # fmt: skip
-    store = Store(cache_dir())
+    store = farm.open_store(
+        farm.wanted(store_url, trust, unsigned=trust_unsigned, required=store_required, writer=store_key)
+    )
     if dry_run:
         show_plan(wanted, store, as_json=as_json)
         return
@@ -105,7 +121,7 @@ def build(
         with listening(kind, verbose=verbose > 0) as shown:  # type: ignore[arg-type]
             listener = recorder.beside(shown)
             runner = Runner(store, listener)
-            with store.in_use():
+            with store.in_use(), farm.elsewhere(scheduler, runner):
                 prepared = prepare(wanted, runner, os.environ)
                 expect(recorder, prepared)
                 if depfile is not None:
@@ -115,9 +131,11 @@ def build(
                     _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
                 )
                 note_sources(recorder, ended.built, prepared, runner)
+                trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
         receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
+        conclude(trail, sign_with)
         _report(ended, as_json=as_json, quiet=silently, receipts=receipts)
         finish(ended)
 
@@ -125,13 +143,13 @@ def build(
 def _built(plan: "Plan", runner: "Runner", jobs: int, workers: Workers, *, keep_going: bool) -> "Built":
     """Make a plan's artifacts; a SIGTERM lets what runs end, where that is of use."""
     from imagekit.build import Terms, attempt, executor  # noqa: PLC0415
-    from imagekit.executor import Processes  # noqa: PLC0415
+    from imagekit.executor import Threads  # noqa: PLC0415
 
     choose = executor(runner, jobs, workers.value)
 
     def chosen(steps: int) -> "Executor":
         made = choose(steps)
-        settings.drains = keep_going or isinstance(made, Processes)
+        settings.drains = keep_going or not isinstance(made, Threads)
         return made
 
     settings.drains = keep_going

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imagekit.cli.console import AsJson, cache_dir, say, tell
+from imagekit.cli.shared import unread
 from imagekit.errors import UsageError, VerificationError
 
 app = typer.Typer(
@@ -63,6 +64,9 @@ def prune(
         str | None, typer.Option(metavar="AGE", help="What was not used for so long: 12h, 7d, 2w.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    store_url: Annotated[
+        str | None, typer.Option("--store", metavar="URL", help="In the shared store there, not in the cache.")
+    ] = None,
 ) -> None:
     """Remove results, the longest unused first."""
     from imagekit.listeners import size  # noqa: PLC0415
@@ -76,7 +80,11 @@ def prune(
     except ValueError as error:
         raise UsageError(f"--keep {keep}: {error}") from None
     age = parse_age(older_than) if older_than is not None else None
-    count, freed = Store(cache_dir()).prune(keep_bytes=keep_bytes, max_age=age)
+    count, freed = (
+        Store(cache_dir()).prune(keep_bytes=keep_bytes, max_age=age)
+        if store_url is None
+        else unread(store_url).prune(keep_bytes=keep_bytes, max_age=age)
+    )
     say(f"{count} blobs removed, {size(freed)} freed")
 
 

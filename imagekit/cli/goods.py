@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imagekit.cli import asked
 from imagekit.cli.console import cache_dir, tell
+from imagekit.cli.shared import of_environment, open_store
 from imagekit.errors import ImagekitError, UsageError
 
 if TYPE_CHECKING:
@@ -60,9 +61,8 @@ def _build(
     from imagekit.build import build as run  # noqa: PLC0415
     from imagekit.events import silent  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
-    from imagekit.store import Store  # noqa: PLC0415
 
-    store = Store(cache_dir())
+    store = open_store(of_environment())
     kernel = path.suffix != ".toml"
     wanted = asked.request([path], targets or (["ebs"] if kernel else None), f"{folder}/", sets)
     with store.in_use():

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from imagekit.cli import asked
-from imagekit.cli.console import AsJson, Verbose, cache_dir, say, tell
+from imagekit.cli import shared as farm
+from imagekit.cli.console import AsJson, Verbose, say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,16 +26,19 @@ def plan(
     layout: asked.Layout = None,
     size: asked.Size = None,
     boot: asked.Boot = None,
+    store_url: farm.Url = None,
+    trust: farm.Trusted = None,
+    trust_unsigned: farm.Unsigned = False,
+    store_key: farm.Writer = None,
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
     """Print the steps of a build, each with run or cached, and why; nothing is made."""
-    from imagekit.store import Store  # noqa: PLC0415 -- --help need not import it
-
     wanted = asked.request(
         paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
     )
-    show(wanted, Store(cache_dir()), as_json=as_json)
+    store = farm.open_store(farm.wanted(store_url, trust, unsigned=trust_unsigned, writer=store_key))
+    show(wanted, store, as_json=as_json)
 
 
 def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:

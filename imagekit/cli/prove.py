@@ -12,6 +12,7 @@ import typer
 from imagekit.cli import asked
 from imagekit.cli.console import AsJson, Quiet, Verbose, cache_dir, say, state_dir, tell
 from imagekit.cli.goods import is_input
+from imagekit.cli.shared import of_environment, open_store
 from imagekit.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -242,9 +243,8 @@ def _built(path: Path, targets: list[str] | None, memory: str | None) -> "Iterat
     from imagekit.build import build as run  # noqa: PLC0415
     from imagekit.events import silent  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
-    from imagekit.store import Store  # noqa: PLC0415
 
-    store = Store(cache_dir())
+    store = open_store(of_environment())
     with store.workplaces.new() as folder:
         wanted = asked.request([path], targets, f"{folder}/", None, memory=memory)
         with store.in_use():

@@ -22,7 +22,7 @@ from imagekit.store import Store
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
-    "from imagekit.executor.worker import main; main(sys.argv[1])"
+    "from imagekit.executor.worker import main; main(*sys.argv[1:])"
 )
 _TRIES = 2
 
@@ -89,7 +89,8 @@ class Processes:
         try:
             return self._idle.get_nowait()
         except Empty:
-            argv = ("-P", "-c", _START, str(self._store.root), json.dumps(sys.path))
+            access = self._store.shared.access if self._store.shared is not None else ""
+            argv = ("-P", "-c", _START, str(self._store.root), access, json.dumps(sys.path))
             with self._starting:
                 if self._stopped.is_set():
                     raise TryAgainError("no more is started") from None

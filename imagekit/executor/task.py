@@ -43,7 +43,7 @@ class Given:
     def input(self, store: Store) -> SourceInput | Stored:
         """Return the input as a step function reads it."""
         if self.source is None:
-            return store.stored(self.digest)
+            return store.here(store.stored(self.digest))  # what another machine made is fetched by who reads it
         state = bytes.fromhex(self.state)
         return SourceInput.known(Path(self.source), kept=self.kept, digest=self.digest, state=state)
 
@@ -54,6 +54,7 @@ class Task:
 
     `tools` says with which version of each tool the key counts; `image` is what the step is for. `reason` is why
     a look-up found no result, "" where nobody has looked; `damaged` tells that one was there and is taken away.
+    `needs` are what the machine must be able to do.
     """
 
     step: str
@@ -66,6 +67,7 @@ class Task:
     image: str
     reason: str = ""
     damaged: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def function(self) -> str:
@@ -90,7 +92,8 @@ class Task:
     def from_json(cls, content: Mapping[str, Any]) -> "Task":
         """Read a task back; BuildError for a function that is none of imagekit's, or of its plug-ins'."""
         inputs = {name: Given(**given) for name, given in content["inputs"].items()}
-        return cls(**{**content, "run": _resolved(content["run"]), "inputs": inputs})
+        needs = tuple(content["needs"])
+        return cls(**{**content, "run": _resolved(content["run"]), "inputs": inputs, "needs": needs})
 
 
 @cache

@@ -20,23 +20,31 @@ from typing import BinaryIO
 from imagekit import events
 from imagekit.command import stop_children
 from imagekit.errors import BuildError, ImagekitError, TerminatedError
+from imagekit.events import Warned
 from imagekit.executor.making import make
 from imagekit.executor.task import Task
 from imagekit.plan import Json
 from imagekit.store import Store
+from imagekit.store.access import Access
 
 _PATIENCE = 0.2  # seconds
 _busy: set[bytes] = set()
 
 
-def main(root: str) -> None:
-    """Run the tasks that come on standard input against the store at `root`, until it ends."""
+def main(root: str, access: str) -> None:
+    """Run the tasks that come on standard input against the store at `root`, until it ends.
+
+    `access` is how the shared store behind it is got at, "" where there is none.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for who started us
     signal.signal(signal.SIGTERM, _terminate)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a step prints by mistake is no answer
     threading.Thread(target=_watch, daemon=True).start()
-    store = Store(Path(root))
+    shared = Access.from_text(access).open() if access else None
+    if shared is not None:
+        shared.warn = lambda what: _answer(answers, events.to_json(Warned(what)))
+    store = Store(Path(root), shared)
     with suppress(TerminatedError, BrokenPipeError), store.in_use():
         for line in sys.stdin.buffer:
             _answer(answers, _answered(line, store, answers))

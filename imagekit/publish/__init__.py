@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from imagekit import targets
 from imagekit.artifact import Sidecar
 from imagekit.errors import UsageError, VerificationError
+from imagekit.extras import missing
 from imagekit.proof import Proof, find
-from imagekit.publish.extras import missing
 from imagekit.receipt import Receipt
 from imagekit.recipe import Image
 

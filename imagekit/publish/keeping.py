@@ -13,8 +13,8 @@ from typing import Protocol
 
 from imagekit import targets
 from imagekit.errors import ImagekitError, ToolError, UsageError
+from imagekit.extras import missing
 from imagekit.publish import Ask
-from imagekit.publish.extras import missing
 from imagekit.receipt import Ledger, Receipt, Resource
 
 _MANY = 3  # objects are counted, not named

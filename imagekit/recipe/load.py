@@ -38,6 +38,11 @@ def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, s
     return _images(table, path, path.parent, environment, settings)
 
 
+def resolved(table: Mapping[str, object], folder: Path) -> Image:
+    """Return the image of a table that was resolved before: nothing in it stands for a variable."""
+    return _placed(_validated(Image, dict(table), None), folder, None)
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -254,6 +254,18 @@ class Ami(Model):
     )
 
 
+class Provenance(Model):
+    """The paper trail beside an artifact, as `build --provenance` writes it."""
+
+    write: bool = Field(default=False, description="Sums, statement and SBOM, whether or not it is asked for.")
+    builder: str = Field(
+        default="urn:imagekit:builder:local",
+        pattern=r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$",
+        max_length=1024,
+        description="The URI of who builds, SLSA's builder.id: what a verifier trusts.",
+    )
+
+
 class Matrix(BaseModel):
     """Beside `exclude` any key of the recipe, dotted, with a list of values: an image for each combination."""
 
@@ -304,6 +316,7 @@ class Image(Model):
     xcp: Xcp = Field(default_factory=Xcp)
     openstack: OpenStack = Field(default_factory=OpenStack)
     prove: Prove = Field(default_factory=Prove)
+    provenance: Provenance = Field(default_factory=Provenance)
     publish: Publish = Field(default_factory=Publish)
 
 

@@ -12,7 +12,7 @@ from imagekit.recipe.values import PUBLIC_KEY
 def check_sources(images: Sequence[Image], path: Path | None) -> None:
     """RecipeError, with file, line and key, for a file that is not there; without a recipe, for the kernel's."""
     for number, image in enumerate(images):
-        for keys, source in _named(image):
+        for keys, source in named_sources(image):
             try:
                 source.stat()
             except OSError as error:
@@ -26,7 +26,8 @@ def check_sources(images: Sequence[Image], path: Path | None) -> None:
                 ) from error
 
 
-def _named(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
+def named_sources(image: Image) -> Iterator[tuple[tuple[str | int, ...], Path]]:
+    """Yield the keys of each path that is read for an image's bytes, and the path."""
     if image.kernel:
         yield ("kernel",), image.kernel
     if image.ramdisk:

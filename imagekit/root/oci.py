@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,36 @@ def is_layout(path: Path) -> bool:
 
 def layers(layout: Path) -> Iterator[Path]:
     """Yield the tars of the layers, the lowest first; RecipeError for what is none or damaged."""
-    try:
-        found = _document(layout / "index.json")
-        for _ in range(_DEEPEST):
-            manifest = _document(_blob(layout, _chosen(found, layout)))
-            if manifest.get("mediaType") not in _INDEXES and "manifests" not in manifest:
-                break
-            found = manifest
-        described = manifest["layers"]
+    with _explained(layout):
+        described = _document(_manifest(layout))["layers"]
         for layer in described:
             if not _LAYER.fullmatch(str(layer["mediaType"])):
                 raise RecipeError(f"{layout}: a layer is of a kind that is not read", details=layer["mediaType"])
         for layer in described:
             yield _blob(layout, layer)
+
+
+def image_digest(layout: Path) -> str:
+    """Return the digest of the image that is read, its manifest's SHA-256; RecipeError for what is none."""
+    with _explained(layout):
+        return _manifest(layout).name
+
+
+def _manifest(layout: Path) -> Path:
+    """Return the file of the manifest, through the indexes that lead to it."""
+    path = layout / "index.json"
+    for _ in range(_DEEPEST):
+        path = _blob(layout, _chosen(_document(path), layout))
+        manifest = _document(path)
+        if manifest.get("mediaType") not in _INDEXES and "manifests" not in manifest:
+            break
+    return path
+
+
+@contextmanager
+def _explained(layout: Path) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise RecipeError(
             f"{layout} is no OCI image layout", details=f"{type(error).__name__}: {error}"[:200]

@@ -129,5 +129,5 @@ def _after_commands(tree: System, image: Image, epoch: int) -> System:
         for one in image.root.run
     ]
     options: dict[str, Json] = {"commands": commands, "epoch": epoch}
-    run = Step("run", write_run, {**inputs, "files-whole": whole}, options, tools=TOOLS)
+    run = Step("run", write_run, {**inputs, "files-whole": whole}, options, tools=TOOLS, needs=("namespaces",))
     return System({_TREE: run}, _root_tar(str(tree.item["called"]), _TREE), (*tree.slow, run))

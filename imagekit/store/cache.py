@@ -7,14 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imagekit.sparse import allocated, map_blocks
+from imagekit.errors import TryAgainError
+from imagekit.sparse import BlockMap, allocated, map_blocks
 from imagekit.store.blobs import Blobs, flush, has_map, last_use, map_path
 from imagekit.store.locks import alone, one_maker, readers
 from imagekit.store.records import Record, Records
 from imagekit.store.room import room, unusable
 from imagekit.store.stored import Stored
 from imagekit.store.workplace import Workplaces
+
+if TYPE_CHECKING:
+    from imagekit.store.shared import Shared
+    from imagekit.store.trust import Claim
 
 _HOUR = 3600.0
 _WEEK = 7 * 24 * _HOUR
@@ -45,9 +51,13 @@ def default_root() -> Path:
 
 
 class Store:
-    """The cache below one folder. Safe for any number of threads and processes at once."""
+    """The cache below one folder, and behind it perhaps one that many machines share.
 
-    def __init__(self, root: Path) -> None:
+    Safe for any number of threads and processes at once.
+    """
+
+    def __init__(self, root: Path, shared: "Shared | None" = None) -> None:
+        self.shared = shared
         self.root = root = root.absolute()  # tools run in folders of their own
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what is cached may be private
@@ -76,6 +86,44 @@ class Store:
         except FileNotFoundError:  # perhaps a moment ago, by another look-up
             return Found(None, "made before, and pruned since")
 
+    def look(self, key: str) -> Found:
+        """Look a key up here and in the shared store, fetching nothing: the result's file may not be there yet."""
+        found = self.find(key)
+        if self.shared is None or found.result is not None:
+            return found
+        claim = self.shared.look_up(key)
+        if claim is None or not self.shared.has(claim.digest):
+            return found
+        return Found(self.stored(claim.digest), f"in the store {self.shared.url}")
+
+    def fetch(self, digest: str, length: int | None = None) -> Stored | None:
+        """Return the blob of a digest, from the shared store where it is not here; None when it is nowhere."""
+        blob = self._blobs.path(digest)
+        there = blob.exists() and has_map(blob)
+        return self.stored(digest) if there or self._fetched(digest, length) is not None else None
+
+    def here(self, stored: Stored) -> Stored:
+        """Return a result with its file here; TryAgainError when it is gone, there too."""
+        if not stored.path.exists() and self.fetch(stored.digest) is None:
+            raise TryAgainError(
+                "a result is no longer in the shared store",
+                details=stored.digest,
+                hint="run it again: it is made anew",
+            )
+        return stored
+
+    def share(self, stored: Stored) -> bool:
+        """Put a blob into the shared store, to be fetched by its digest; False when that could not be."""
+        return self.give(stored.path, stored.blocks())
+
+    def give(self, path: Path, blocks: BlockMap) -> bool:
+        """Put a file of the user's into the shared store, as `share` does."""
+        return self.shared is not None and self.shared.give(path, blocks, self.workplaces)
+
+    def keep(self, produce: Callable[[Path], None]) -> Stored:
+        """Take in a file that is nobody's result and is only known by its digest, such as a source."""
+        return self._produced(produce)[0]
+
     def stored(self, digest: str) -> Stored:
         """Return the result of this digest, which was found, or made, a moment ago."""
         return Stored(self._blobs.path(digest), digest)
@@ -103,6 +151,8 @@ class Store:
             again = self.find(key)
             if again.result is not None:
                 return again.result, True
+            if (theirs := self._from_shared(key, step)) is not None:
+                return theirs, True
             if found.damaged:
                 damaged(found.reason)
             return self._made(key, step, lambda out: produce(out, found.reason)), False
@@ -171,6 +221,11 @@ class Store:
         return None
 
     def _made(self, key: str, step: str, produce: Callable[[Path], None]) -> Stored:
+        stored, status, blocks = self._produced(produce)
+        self._records.write(key, step, stored.digest, status)
+        return stored if self.shared is None else self._offered(self.shared, key, step, stored, blocks)
+
+    def _produced(self, produce: Callable[[Path], None]) -> tuple[Stored, os.stat_result, BlockMap]:
         with self.workplaces.new() as folder:
             out = folder / "out"
             produce(out)
@@ -179,8 +234,39 @@ class Store:
                 blocks = map_blocks(out)
                 flushed.result()
             status = self._blobs.place(out, blocks)
-        self._records.write(key, step, blocks.digest, status)
-        return self.stored(blocks.digest)
+        return self.stored(blocks.digest), status, blocks
+
+    def _offered(self, shared: "Shared", key: str, step: str, stored: Stored, blocks: BlockMap) -> Stored:
+        """Share what was made here. Where another machine was first with other bytes, all go on with those."""
+        from imagekit.store.trust import Claim  # noqa: PLC0415 -- with a shared store only
+
+        said = shared.offer(Claim(key, step, stored.digest, blocks.length), stored.path, blocks, self.workplaces)
+        return stored if said.digest == stored.digest else self._taken(said) or stored
+
+    def _from_shared(self, key: str, step: str) -> Stored | None:
+        claim = self.shared.look_up(key) if self.shared is not None else None
+        return self._taken(claim) if claim is not None and claim.step == step else None
+
+    def _taken(self, claim: "Claim") -> Stored | None:
+        """Take in what the shared store says of a key; None when its bytes cannot be had."""
+        blob = self._blobs.path(claim.digest)
+        whole = blob.exists() and has_map(blob) and map_blocks(blob).digest == claim.digest
+        status = blob.stat() if whole else self._fetched(claim.digest, claim.length)
+        if status is None:
+            return None
+        self._records.write(claim.key, claim.step, claim.digest, status)
+        return self.stored(claim.digest)
+
+    def _fetched(self, digest: str, length: int | None) -> os.stat_result | None:
+        if self.shared is None:
+            return None
+        with self.workplaces.new() as folder:
+            out = folder / "out"
+            blocks = self.shared.fetch(digest, length, out)
+            if blocks is None:
+                return None
+            flush(out)
+            return self._blobs.place(out, blocks)
 
     def _forget(self) -> None:
         """Remove what belongs to blobs that are gone, old logs, and all locks: nobody else is here."""

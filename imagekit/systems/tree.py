@@ -54,7 +54,7 @@ def tree_step(image: Image, epoch: int, memory: Path) -> tuple[Step, list[str]]:
     # Those of diskimage-builder's own are told by its version.
     own = {name: path for name, path in found.items() if path.parent != folders[-1]}
     inputs: dict[str, Source | Step] = {f"{_ELEMENT}{name}": Source(path) for name, path in own.items()}
-    return Step("diskimage-builder", write_tree, inputs, options), silent
+    return Step("diskimage-builder", write_tree, inputs, options, needs=("os",)), silent
 
 
 def write_tree(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:

@@ -75,6 +75,10 @@ network = "10.0.0.1/24"
 get = "http://10.0.0.2/"
 expect_body = "Welcome"
 
+[provenance]
+write = true
+builder = "https://farm.example/1"
+
 [ami]
 private_key = "pk.pem"
 cert = "cert.pem"
@@ -269,6 +273,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "get": "http://10.0.0.2/",
             "expect_body": "Welcome",
         },
+        "provenance": {"write": True, "builder": "https://farm.example/1"},
         "ami": {
             "private_key": tmp_path / "pk.pem",
             "cert": tmp_path / "cert.pem",

@@ -14,8 +14,8 @@ from typing import Any
 from xml.parsers.expat import ExpatError
 
 from imagekit.errors import PublishError
+from imagekit.extras import missing
 from imagekit.formats.xapi import Value, on_wire
-from imagekit.publish.extras import missing
 from imagekit.publish.xapi.address import Address
 from imagekit.publish.xapi.credentials import Credentials
 from imagekit.publish.xapi.trust import Connection, Trust

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagekit.publish.extras import extra_of, missing
+from imagekit.extras import extra_of, missing
 
 
 @pytest.mark.parametrize("package, extra", [("paramiko", "xcp"), ("boto3", "aws"), ("nimbus", "")])

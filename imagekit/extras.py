@@ -1,4 +1,4 @@
-"""Packages that only an uploader needs, and which extra of ours brings them."""
+"""Packages that only some commands need, and which extra of ours brings them."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires

@@ -1,0 +1,181 @@
+# ruff: noqa: ANN401 -- distributed's types are its own
+"""Steps run by the workers of a Dask scheduler. An Executor.
+
+A step's Dask key is its own key, so of two fronts that ask for the same one it runs once. A worker that dies has
+its steps run elsewhere, by the scheduler; a step over which workers die again and again is given up.
+"""
+
+import json
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from secrets import token_hex
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+from imagekit import errors, events
+from imagekit.errors import BuildError, ToolError, TryAgainError, UsageError
+from imagekit.events import Listener
+from imagekit.executor import Outcome, Task, machine, make
+from imagekit.extras import missing
+from imagekit.farm.cargo import Sender, movable
+from imagekit.farm.work import step
+from imagekit.store import Store
+
+_CONNECT = 10.0  # seconds
+_ARRIVAL = 10.0  # seconds in which a worker that can do it may still come
+_AHEAD = 2  # tasks for each thread of a worker: one runs, one waits
+_SENDERS = 8
+
+
+class Dask:
+    """A scheduler's workers. UsageError without a shared store, ToolError when no scheduler answers."""
+
+    def __init__(self, address: str, store: Store, tell: Listener, *, arrival: float = _ARRIVAL) -> None:
+        if store.shared is None:
+            raise UsageError("workers elsewhere need a shared store", hint="--store s3://BUCKET/PREFIX")
+        self._client = _connected(address)
+        self._url = store.shared.url
+        self._store, self._tell = store, tell
+        self._sender = Sender(store)
+        self._arrival = arrival
+        self._stopped = Event()
+        self._pool = ThreadPoolExecutor(_SENDERS)  # sends what is read, and asks the store
+        self._running: set[Any] = set()
+        self._topic = f"imagekit-{token_hex(8)}"
+        self._client.subscribe_topic(self._topic, self._heard)
+
+    @property
+    def capacity(self) -> int:
+        """So many tasks keep all workers at work."""
+        threads: int = sum(one["nthreads"] for one in self._workers().values())
+        return max(_SENDERS, _AHEAD * threads)
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        """Have a worker that can run a task, once what it reads is in the store."""
+        future: Future[Outcome] = Future()
+        self._pool.submit(self._send, task, future)
+        return future
+
+    def stop(self) -> None:
+        """Give up what runs; a step that a worker is at goes on to its end there."""
+        self._stopped.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with suppress(Exception):  # the scheduler may be what is gone
+            self._client.cancel(list(self._running))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.stop()
+
+    def close(self) -> None:
+        """Leave the scheduler; until then it may be used in one `with` after the other."""
+        self._pool.shutdown(wait=True)
+        self._client.close()
+
+    def _send(self, task: Task, future: Future[Outcome]) -> None:
+        try:
+            if not movable(task):
+                future.set_result(make(task, self._store, self._tell, unwanted=self._stopped.is_set))
+                return
+            begun = time.time()
+            there = self._store.look(task.key).result
+            if there is not None:
+                future.set_result(Outcome(there.digest, True, begun, time.time(), machine()))  # noqa: FBT003
+                return
+            self._ship(task, future)
+        except BaseException as error:  # noqa: BLE001 -- raised by who waits
+            future.set_exception(error)
+
+    def _ship(self, task: Task, future: Future[Outcome]) -> None:
+        self._check_needs(task)
+        content = {**task.to_json(), "inputs": self._sender.send(task), "topic": self._topic}
+        remote = self._client.submit(
+            step,
+            json.dumps(content),
+            self._url,
+            key=f"imagekit-{task.key}",
+            resources=dict.fromkeys(task.needs, 1) or None,
+            pure=False,
+        )
+        self._running.add(remote)
+        remote.add_done_callback(lambda done: self._arrived(task, done, future))
+
+    def _arrived(self, task: Task, remote: Any, future: Future[Outcome]) -> None:
+        self._running.discard(remote)
+        try:
+            future.set_result(_outcome(task, remote))
+        except BaseException as error:  # noqa: BLE001 -- raised by who waits
+            future.set_exception(error)
+
+    def _check_needs(self, task: Task) -> None:
+        """ToolError when no worker can run a task; Dask would wait for one for ever."""
+        until = time.monotonic() + self._arrival
+        while not self._stopped.is_set():
+            workers = self._workers().values()
+            if any(set(task.needs) <= set(worker["resources"]) for worker in workers):
+                return
+            if time.monotonic() > until:
+                raise _unable(task, workers)
+            self._stopped.wait(0.2)
+        raise TryAgainError(f"{task.image}: {task.step} was given up")
+
+    def _workers(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        with suppress(ValueError, KeyError, TypeError):  # whoever may talk to the scheduler may have said it
+            self._tell(events.from_json(json.loads(event[1])))
+
+
+def _connected(address: str) -> Any:
+    try:
+        from distributed import Client  # noqa: PLC0415 -- an extra's, and half a second
+    except ModuleNotFoundError as error:
+        raise missing("a build on more than one machine", error) from None
+    try:
+        return Client(  # type: ignore[no-untyped-call]
+            address, timeout=_CONNECT, set_as_default=False
+        )
+    except (OSError, ValueError) as error:
+        raise ToolError(
+            f"no Dask scheduler answers at {address}",
+            details=str(error)[:300],
+            hint="`dask scheduler` starts one; tls:// wants DASK_DISTRIBUTED__COMM__TLS__…",
+        ) from None
+
+
+def _outcome(task: Task, remote: Any) -> Outcome:
+    if remote.status == "finished":
+        answer = json.loads(remote.result())
+        if "error" in answer:
+            raise errors.from_json(answer)
+        return Outcome.from_json(answer)
+    if remote.status in {"cancelled", "lost"}:
+        raise TryAgainError(f"{task.image}: {task.step} was given up: the scheduler is gone, or told so")
+    error = remote.exception()
+    if type(error).__name__ == "KilledWorker":
+        raise BuildError(
+            f"{task.image}: {task.step}: workers died over it, one after the other",
+            details=str(error)[:300],
+            hint="SIGKILL is most often the system's, for want of memory: fewer --threads take less",
+        )
+    raise BuildError(f"{task.image}: {task.step}: a worker has a fault: {type(error).__name__}: {error}"[:500])
+
+
+def _unable(task: Task, workers: Collection[Mapping[str, Any]]) -> ToolError:
+    can = sorted({name for worker in workers for name in worker["resources"]})
+    wanted = ", ".join(task.needs) or "anything"
+    return ToolError(
+        f"{task.image}: {task.step}: no worker can {wanted}",
+        details=f"workers: {len(workers)}; they can: {', '.join(can) or 'the usual only'}",
+        hint="`imagekit worker --scheduler ADDRESS` starts one, and says what its machine can",
+    )
