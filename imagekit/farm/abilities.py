@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 
-from imagekit import command
+from imagekit import programs
 from imagekit.errors import ToolError
 from imagekit.root.run import check_able
 from imagekit.systems import lacking
@@ -21,7 +21,7 @@ _PROBES: Mapping[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "os": lambda: not lacking(()),  # diskimage-builder, its programs, root and namespaces
     "namespaces": _namespaces,
-    "qemu": lambda: command.find("guestfish") is not None and command.find("qemu-system-x86_64") is not None,
+    "qemu": lambda: programs.find("guestfish") is not None and programs.find("qemu-system-x86_64") is not None,
 }
 NAMES = tuple(_PROBES)
 """The abilities that there are."""
