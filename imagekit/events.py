@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from imagekit.artifact import Artifact
 
@@ -41,6 +41,15 @@ class StepWaits:
 
     step: str
     image: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRetried:
+    """A step is run again, since who ran it is gone; `reason` says how."""
+
+    step: str
+    image: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ class ImageFailed:
     exit_code: int
 
 
-Event = StepStarted | StepDone | StepWaits | StepPhase | Warned | Placed | ImageFailed
+Event = StepStarted | StepDone | StepWaits | StepRetried | StepPhase | Warned | Placed | ImageFailed
 Listener = Callable[[Event], None]
 
 
@@ -91,7 +100,7 @@ def to_json(event: Event) -> dict[str, object]:
 
 def from_json(content: Mapping[str, Any]) -> Event:
     """Read an event of a step back."""
-    kinds = {event_name(one): one for one in (StepStarted, StepDone, StepWaits, StepPhase, Warned, ImageFailed)}
+    kinds: dict[str, Callable[..., Event]] = {event_name(one): one for one in get_args(Event) if one is not Placed}
     return kinds[content["event"]](**{name: value for name, value in content.items() if name != "event"})
 
 

@@ -1,4 +1,4 @@
-"""Packages that only an extra of ours brings, and which one."""
+"""Packages that only some commands need, and which extra of ours brings them."""
 
 import re
 from importlib.metadata import PackageNotFoundError, requires

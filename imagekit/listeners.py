@@ -13,6 +13,7 @@ from imagekit.events import (
     Listener,
     StepDone,
     StepPhase,
+    StepRetried,
     StepStarted,
     StepWaits,
     Warned,
@@ -101,6 +102,8 @@ def _line(event: Event, *, verbose: bool) -> str | None:
 
 def _word(event: Event) -> str | None:
     match event:
+        case StepRetried(step, image, reason):
+            return f"warning: {image}: {step}: {reason}; it is run again"
         case Warned(message):
             return f"warning: {message}"
         case ImageFailed(image, target, brief):
@@ -139,7 +142,7 @@ def _showing(progress: "Progress") -> Callable[[Event], None]:
                     progress.remove_task(tasks.pop((image, step)))
                 told = "[dim]cached" if cached else f"[green]made[/green] in {seconds:.2f} s"
                 progress.console.print(f"{image}: {step}: {told}", highlight=False)
-            case StepWaits() | Warned() | ImageFailed():
+            case StepWaits() | StepRetried() | Warned() | ImageFailed():
                 style = "red" if isinstance(event, ImageFailed) else "yellow"
                 progress.console.print(_line(event, verbose=False), style=style, highlight=False, markup=False)
 

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from imagekit import recipe, stages, targets, trees
+from imagekit import recipe, root, stages, targets, trees
 from imagekit.build import Planned, Runner
 from imagekit.candidate import Candidate, find
 from imagekit.errors import ImagekitError, InterruptedByUser, KernelError, UnsuitedError, UsageError
@@ -22,13 +22,15 @@ ALL = "all"
 class Request:
     """What was asked for: kernels and recipes, targets (none: the recipe's), the -o, settings over the recipe.
 
-    With `keep_going`, what cannot be built is a failure beside the plan, and no error.
+    `images` are built, too: resolved recipes, which settings do not change. With `keep_going`, what cannot be
+    built is a failure beside the plan, and no error.
     """
 
     paths: Sequence[Path]
     targets: Sequence[str] = ()
     out: str | None = None
     settings: Mapping[str, object] | None = None
+    images: Sequence[Image] = ()
     keep_going: bool = False
 
 
@@ -63,7 +65,8 @@ class Prepared:
     """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
 
     `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news;
-    `failures` what cannot be built, where the request is to go on.
+    `origins` tells which file each image was read from; `failures` what cannot be built, where the request is to
+    go on.
     """
 
     plan: Plan
@@ -73,6 +76,7 @@ class Prepared:
     images: Mapping[str, Image]
     pending: tuple[Pending, ...] = ()
     remarks: tuple[str, ...] = ()
+    origins: Mapping[str, Path] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
 
 
@@ -103,6 +107,7 @@ def prepare(request: Request, runner: Runner, environment: Mapping[str, str], *,
         preparing.described,
         tuple(preparing.pending),
         preparing.remarks,
+        preparing.origins,
         tuple(preparing.failures),
     )
 
@@ -120,6 +125,8 @@ class _Preparing:
         self.pending: list[Pending] = []
         self.failures: list[Failure] = []
         self.remarks: tuple[str, ...] = ()
+        self.origins: dict[str, Path] = {}
+        self._lacking: list[str] = []
 
     @contextmanager
     def going_on(self, image: str, target: str = "") -> Iterator[None]:
@@ -136,13 +143,15 @@ class _Preparing:
 
     def images(self) -> list[Image]:
         """Return the images of all that was named, each with a name of its own."""
-        found: dict[str, Image] = {}
+        recipe.check_sources(self._request.images, None)
+        found = {_name(image): image for image in self._request.images}
         for path in map(Path, self._request.paths):
             with self.going_on(str(path)):
                 for image in _images(path, self._request, self._environment):
                     with self.going_on(str(path)):
                         _check_name(image, found)
                         found[_name(image)] = image
+                        self.origins[_name(image)] = path
         return list(found.values())
 
     def systems(self, images: Sequence[Image]) -> dict[str, trees.Tree]:
@@ -152,11 +161,16 @@ class _Preparing:
             with self.going_on(_name(image)):
                 made |= trees.find([image], self._runner, self._epoch)
         self.remarks = trees.remarks(made, making=self._making)
+        commanded = [image for image in images if image.root.run]
+        self._lacking = root.lacking() if commanded and self._runner.elsewhere is None else []
         if self._making:
             if not self._request.keep_going:
                 trees.check(made)  # all that is missing, at once
+                if self._lacking:
+                    root.check_able()
             for one in self.remarks:
                 self._runner.warn(one)
+        self.remarks += tuple(f"{_name(image)}: root.run: {one}" for image in commanded for one in self._lacking)
         return made
 
     def jobs(self, image: Image, tree: trees.Tree | None) -> Iterator[tuple[stages.Job, str]]:
@@ -165,11 +179,17 @@ class _Preparing:
         if tree is None and image.root.source == recipe.DISKIMAGE_BUILDER:
             return  # that it cannot be made is noted
         if tree is not None and not self._making and image.kernel is None and not tree.planned.cached:
-            self.pending.append(_pending(image, tree, request))
+            self.pending.append(_pending(image, tree.planned, request))
+            return
+        if image.root.run and self._lacking and not self._making and image.kernel is None:
+            cannot = Planned("run", name, image.targets, cached=False, reason="it cannot run here", key=None)
+            self.pending.append(_pending(image, cannot, request))
             return
         with self.going_on(name):
             if tree is not None and self._making:
                 trees.check({name: tree})
+            if image.root.run and self._lacking and self._making:
+                root.check_able()
             candidate = find(image, self._runner, self._epoch, tree.step if tree else None)
             self.facts[name], self.described[name] = candidate.job.facts, candidate.job.image
             for target in self._targets(candidate, request.targets or image.targets):
@@ -227,12 +247,12 @@ def _check_name(image: Image, others: Mapping[str, Image]) -> None:
         raise UsageError(f"two images are named {_name(image)!r}", hint="build them one after the other")
 
 
-def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
+def _pending(image: Image, step: Planned, request: Request) -> Pending:
     wanted = tuple(dict.fromkeys(request.targets or image.targets))
     chosen = [] if ALL in wanted else [(image, target) for target in wanted]
     places = _places(chosen, request.out)
     outputs = tuple((target, place) for (_, target), place in zip(chosen, places, strict=True))
-    return Pending(_name(image), replace(tree.planned, targets=wanted), outputs)
+    return Pending(_name(image), replace(step, targets=wanted), outputs)
 
 
 def _name(image: Image) -> str:

@@ -206,7 +206,8 @@ def fingerprint(path: Path) -> bytes:
         for entry in walk(path, every=True):
             # A folder's own times change when a reader's temporary file comes and goes; its entries tell enough.
             state = () if entry.kind == "dir" else (entry.size, *entry.state)
-            whole.update(repr((entry.path, entry.kind, state)).encode())
+            # From the folder on: it may be named relatively here, and absolutely where a step was shipped to.
+            whole.update(repr((entry.path.removeprefix(str(path)), entry.kind, state)).encode())
     return whole.digest()
 
 

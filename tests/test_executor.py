@@ -12,7 +12,7 @@ import pytest
 
 from imagekit.build import attempt, build
 from imagekit.errors import BuildError, KernelError, RecipeError, TryAgainError, from_json
-from imagekit.events import Event, StepDone, StepPhase, StepStarted, Warned
+from imagekit.events import Event, StepDone, StepPhase, StepRetried, StepStarted
 from imagekit.executor import Executor, Outcome, Processes, Task, Threads, machine
 from imagekit.plan import Input, Json, Output, Plan, Run, Source, Step
 from imagekit.runner import Runner
@@ -185,8 +185,8 @@ def test_a_worker_that_dies_has_its_step_run_again(store: Store, tmp_path: Path,
     events = run(tmp_path, store, 2, one, *others)
     assert read(tmp_path, one) == "done"
     assert len(set((tmp_path / "tries").read_text().split())) == 2
-    (warning,) = [event.message for event in events if isinstance(event, Warned)]
-    assert warning == "app: dying-0: its process was killed by SIGKILL; it is run again"
+    (warning,) = [event for event in events if isinstance(event, StepRetried)]
+    assert warning == StepRetried("dying-0", "app", "its process was killed by SIGKILL")
     with store.in_use():  # sweeps up after the dead
         assert left(store) == []
 

@@ -14,7 +14,17 @@ from typing import cast
 import pytest
 
 from imagekit.artifact import Artifact
-from imagekit.events import Event, Placed, StepDone, StepPhase, StepStarted, StepWaits, Warned
+from imagekit.events import (
+    Event,
+    ImageFailed,
+    Placed,
+    StepDone,
+    StepPhase,
+    StepRetried,
+    StepStarted,
+    StepWaits,
+    Warned,
+)
 from imagekit.listeners import Kind, aligned, listening, size, table
 
 ARTIFACT = Artifact(
@@ -24,6 +34,8 @@ EVENTS: tuple[Event, ...] = (
     StepStarted("disk", "app", "never made"),
     StepWaits("disk", "app"),
     Warned("a [bold]warning[/bold]"),
+    StepRetried("disk", "app", "its process was killed by SIGKILL"),
+    ImageFailed("app", "ebs", "no room", "12 KiB", "", 75),
     StepPhase("disk", "app", "install.d", "/logs/disk.log"),
     StepPhase("other", "app", "unheard of", "/logs/other.log"),
     StepDone("root", "app", cached=True, seconds=0.001),
@@ -45,6 +57,8 @@ def test_for_a_log(kind: str) -> None:
     assert said(cast("Kind", kind)).splitlines() == [
         "app: disk: another build makes the same; waiting for it",
         "warning: a [bold]warning[/bold]",
+        "warning: app: disk: its process was killed by SIGKILL; it is run again",
+        "failed: app for ebs: no room",
         "app: disk: install.d",
         "app: other: unheard of",
         "app: root: cached",
@@ -55,7 +69,7 @@ def test_for_a_log(kind: str) -> None:
 def test_verbose_tells_why() -> None:
     lines = said("plain", verbose=True).splitlines()
     assert lines[0] == "app: disk: never made"
-    assert lines[3] == "app: disk: install.d (log: /logs/disk.log)"
+    assert lines[5] == "app: disk: install.d (log: /logs/disk.log)"
 
 
 def test_nothing() -> None:
@@ -68,6 +82,8 @@ def test_for_a_program() -> None:
         "step-started",
         "step-waits",
         "warned",
+        "step-retried",
+        "image-failed",
         "step-phase",
         "step-phase",
         "step-done",

@@ -10,6 +10,7 @@ import typer
 
 from imagekit import __version__
 from imagekit.cli import (
+    attest,
     build,
     bundle,
     cache,
@@ -48,6 +49,7 @@ app.command("plan")(plan.plan)
 app.command("prove")(prove.prove)
 app.command("publish")(publish.publish)
 app.command("verify")(verify.verify)
+app.command("attest")(attest.attest)
 app.command("inspect")(inspect.inspect)
 app.command("shell")(shell.shell)
 app.command("report")(report.report)

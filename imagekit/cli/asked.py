@@ -67,4 +67,4 @@ def request(
         keys.get(name, name): value for name, value in flags.items() if value is not None
     }
     settings |= dict(map(setting, sets or ()))
-    return Request(paths, targets or (), out, settings, keep_going)
+    return Request(paths, targets or (), out, settings, keep_going=keep_going)

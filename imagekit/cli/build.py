@@ -9,6 +9,7 @@ import typer
 
 from imagekit.cli import asked
 from imagekit.cli import shared as farm
+from imagekit.cli.attest import SignWith, conclude, record
 from imagekit.cli.console import (
     AsJson,
     Progress,
@@ -69,6 +70,13 @@ def build(
     publish: Annotated[
         bool, typer.Option("--publish", help="Upload and register what was made, as the recipe says: `publish`.")
     ] = False,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance", help="Write sums, a statement of how it was made, and an SBOM beside each artifact."
+        ),
+    ] = False,
+    sign_with: SignWith = None,
     store_url: farm.Url = None,
     trust: farm.Trusted = None,
     trust_unsigned: farm.Unsigned = False,
@@ -122,10 +130,12 @@ def build(
                 ended = Ended(
                     _built(prepared.plan, runner, jobs, workers, keep_going=keep_going), prepared, keep_going
                 )
-                note_sources(recorder, prepared, runner)
+                note_sources(recorder, ended.built, prepared, runner)
+                trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
         if prove and not settings.draining:
             _prove(ended.built.artifacts, prepared, quiet=silently)
         receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
+        conclude(trail, sign_with)
         _report(ended, as_json=as_json, quiet=silently, receipts=receipts)
         finish(ended)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +18,12 @@ PrivateKey = Annotated[
     typer.Option("--private-key", metavar="FILE", envvar="EC2_PRIVATE_KEY", help="The user's RSA key, PEM."),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Keys for AMI bundles.")
+app = typer.Typer(no_args_is_help=True, help="Keys for AMI bundles, and for signatures.")
 
 
 @app.callback()
 def root() -> None:
-    """Keys for AMI bundles."""
+    """Keys for AMI bundles, and for signatures."""
 
 
 @app.command("new")
@@ -30,31 +31,46 @@ def new(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to. Default: here.")
     ] = Path(),
+    ed25519: Annotated[
+        bool, typer.Option("--ed25519", help="A pair that signs statements: signing-key.pem, signing-key.pub.pem.")
+    ] = False,
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
     """Make a private key, pk.pem, and a self-signed certificate, cert.pem. EC2 need not know them."""
+    if ed25519:
+        from imagekit.provenance.keys import PRIVATE, PUBLIC, new_pair  # noqa: PLC0415 -- --help need not import it
+
+        _keep(output / PRIVATE, output / PUBLIC, new_pair, "public_key", as_json=as_json)
+        return
     from imagekit.formats import ami  # noqa: PLC0415 -- an extra; and --help need not import it
 
-    key, certificate = output / "pk.pem", output / "cert.pem"
-    for path in (key, certificate):
+    names = output / "pk.pem", output / "cert.pem"
+    _keep(*names, lambda: ami.new_pair(datetime.now(UTC)), "certificate", as_json=as_json)
+
+
+def _keep(
+    private: Path, public: Path, pair: Callable[[], tuple[bytes, bytes]], kind: str, *, as_json: bool
+) -> None:
+    """Make a pair of files, the private one for its owner alone, and print their paths."""
+    for path in (private, public):
         if os.path.lexists(path):
             raise _exists(path)
-    pair = ami.new_pair(datetime.now(UTC))
+    made = pair()
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        _write(key, pair[0], 0o600)
+        private.parent.mkdir(parents=True, exist_ok=True)
+        _write(private, made[0], 0o600)
         try:
-            _write(certificate, pair[1], 0o644)
+            _write(public, made[1], 0o644)
         except BaseException:
-            key.unlink()
+            private.unlink()
             raise
     except OSError as error:
-        raise UsageError(f"{output} cannot be written", details=error.strerror or "") from error
+        raise UsageError(f"{private.parent} cannot be written", details=error.strerror or "") from error
     if as_json:
-        say(json.dumps({"private_key": str(key), "certificate": str(certificate)}))
+        say(json.dumps({"private_key": str(private), kind: str(public)}))
     else:
-        say(f"{key}\n{certificate}")
+        say(f"{private}\n{public}")
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -11,7 +11,7 @@ from imagekit.cli.console import state_dir, tell
 from imagekit.errors import ExitCode, ImagekitError
 
 if TYPE_CHECKING:
-    from imagekit.build import Runner
+    from imagekit.build import Built, Runner
     from imagekit.plan import Output
     from imagekit.prepare import Prepared, Request
     from imagekit.run import Recorder, Run, SourceFile
@@ -34,8 +34,9 @@ def recorded(
     except typer.Exit as done:  # what failed is in the record already
         _after(recorder.end(done.exit_code), report, metrics, quiet=quiet)
         raise
-    except BaseException:
-        _after(recorder.end(ExitCode.BUILD_FAILED), report, metrics, quiet=quiet)
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, typer.Exit) else ExitCode.BUILD_FAILED
+        _after(recorder.end(code), report, metrics, quiet=quiet)
         raise
     write(recorder.end(ExitCode.DONE), report, metrics, quiet=quiet)
 
@@ -83,10 +84,12 @@ def expect(recorder: "Recorder", prepared: "Prepared") -> None:
         recorder.skip(skipped.image, skipped.target, skipped.reason, code)
 
 
-def note_sources(recorder: "Recorder", prepared: "Prepared", runner: "Runner") -> None:
-    """Enter what each artifact was made from; all of it is hashed by now."""
+def note_sources(recorder: "Recorder", built: "Built", prepared: "Prepared", runner: "Runner") -> None:
+    """Enter what each artifact was made from; of those that are there all is hashed."""
+    there = {(artifact.image, artifact.target) for artifact in built.artifacts}
     for output in prepared.plan.outputs:
-        recorder.made_from(output.image, output.target, _sources(output, runner))
+        if (output.image, output.target) in there:
+            recorder.made_from(output.image, output.target, _sources(output, runner))
 
 
 def _sources(output: "Output", runner: "Runner") -> Iterator["SourceFile"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagekit.cli.aside import aside
+from imagekit.cli.attest import published
 from imagekit.cli.console import state_dir, tell
 from imagekit.errors import UsageError
 
@@ -93,7 +94,9 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
         proof=proof.key if proof else "",
         image=image,
     )
-    return aside(lambda ask: run(replace(order, terms=replace(terms, ask=ask))), terms.stop)
+    receipts = aside(lambda ask: run(replace(order, terms=replace(terms, ask=ask))), terms.stop)
+    published(path, sidecar, terms.state)
+    return receipts
 
 
 def _publish_bundle(path: Path, wish: Wish, terms: "Terms") -> "list[Receipt]":

@@ -15,7 +15,7 @@ from typing import Self
 
 from imagekit import command, errors, events
 from imagekit.errors import BuildError, TryAgainError
-from imagekit.events import Listener, Warned
+from imagekit.events import Listener, StepRetried
 from imagekit.executor.making import make
 from imagekit.executor.task import Outcome, Task
 from imagekit.store import Store
@@ -79,7 +79,7 @@ class Processes:
             if self._stopped.is_set():
                 raise TryAgainError(f"{task.image}: {task.step} was given up")
             if last < _TRIES:
-                self._tell(Warned(f"{task.image}: {task.step}: its process {fate}; it is run again"))
+                self._tell(StepRetried(task.step, task.image, f"its process {fate}"))
         raise BuildError(
             f"{task.image}: {task.step}: its process {fate}, {_TRIES} times",
             hint="SIGKILL is most often the system's, for want of memory: fewer --jobs take less",

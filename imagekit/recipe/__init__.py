@@ -4,8 +4,9 @@ A recipe with `[[image]]` tables makes one image for each; what stands outside o
 a table it makes one image, named after the file.
 """
 
-from imagekit.recipe.load import epoch, from_kernel, read, setting, stem
+from imagekit.recipe.load import epoch, from_kernel, read, resolved, setting, stem
 from imagekit.recipe.models import Ami, Image, OpenStack, Recipe, Xcp, schema
+from imagekit.recipe.public_key import KEY_HINT, public_key
 from imagekit.recipe.publishing import (
     Publish,
     PublishAmi,
@@ -15,12 +16,13 @@ from imagekit.recipe.publishing import (
     PublishXcp,
     PublishXen,
 )
-from imagekit.recipe.sources import check_sources
+from imagekit.recipe.sources import check_sources, named_sources
 from imagekit.recipe.systems import DISKIMAGE_BUILDER, DiskImageBuilder
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
 __all__ = [
     "DISKIMAGE_BUILDER",
+    "KEY_HINT",
     "MBR_LARGEST",
     "MIB",
     "Ami",
@@ -39,8 +41,11 @@ __all__ = [
     "check_sources",
     "epoch",
     "from_kernel",
+    "named_sources",
     "parse_size",
+    "public_key",
     "read",
+    "resolved",
     "schema",
     "setting",
     "stem",

@@ -15,7 +15,7 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.disks import check_disk
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
-from imagekit.recipe.values import MBR_LARGEST, MIB, PUBLIC_KEY
+from imagekit.recipe.values import MBR_LARGEST, MIB
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
@@ -36,6 +36,11 @@ def read(path: Path, settings: Mapping[str, object], environment: Mapping[str, s
     """
     table = _parsed(path)
     return _images(table, path, path.parent, environment, settings)
+
+
+def resolved(table: Mapping[str, object], folder: Path) -> Image:
+    """Return the image of a table that was resolved before: nothing in it stands for a variable."""
+    return _placed(_validated(Image, dict(table), None), folder, None)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -160,9 +165,9 @@ def _paths(table: Model, names: Iterable[str], folder: Path) -> dict[str, Path]:
     return {name: _found(path, folder) for name, path in found.items() if path is not None}
 
 
-def _keys(keys: Iterable[str], folder: Path) -> tuple[str, ...]:
-    """Return public keys as they are, and the files of others as absolute paths."""
-    return tuple(key if PUBLIC_KEY.match(key) else str(_found(Path(key), folder)) for key in keys)
+def _keys(keys: Iterable[str | Path], folder: Path) -> tuple[str | Path, ...]:
+    """Return public keys as they are, and the files of others where they lie."""
+    return tuple(_found(key, folder) if isinstance(key, Path) else key for key in keys)
 
 
 def _check_system(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:

@@ -11,7 +11,14 @@ from imagekit.report.gantt import duration
 from imagekit.report.grid import Cell, Column, Row, grid, marks, sifter, words
 from imagekit.run import ArtifactRecord, BootRecord, DiskMap, Failure, Publication, Run
 
-SIGNS = {"made": ("boots", "✓"), "cached": ("soft", "↺"), "failed": ("fails", "✕"), "skipped": ("unsure", "·")}
+SIGNS = {
+    "made": ("boots", "✓"),
+    "cached": ("soft", "↺"),
+    "failed": ("fails", "✕"),
+    "skipped": ("unsure", "·"),
+    "missing": ("unsure", "○"),
+}
+"""What became of an artifact: its style, and its sign."""
 _MANY = 60
 _FEW_RECTANGLES = 40
 _MOST_CONSOLE = 20_000  # characters

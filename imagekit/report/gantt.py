@@ -25,14 +25,20 @@ def draw(run: Run) -> Iterator[str]:
     colours = _colours(run.steps)
     yield '<figure class="gantt">'
     yield from _legend(run.steps, colours)
-    for machine in sorted({step.machine for step in shown}):
-        here = [step for step in shown if step.machine == machine]
+    for machine in sorted(set(map(host, shown))):
+        here = [step for step in shown if host(step) == machine]
         yield _lane(machine, here, begun, seconds, colours)
     marks = (f"<span>{duration(seconds * step / _TICKS)}</span>" for step in range(_TICKS + 1))
     yield f'<div class="ticks" aria-hidden="true">{"".join(marks)}</div>'
     rest = len(run.steps) - len(shown)
     hidden = f" The {several(rest, 'shortest one is', 'shortest ones are')} not drawn." if rest else ""
     yield f'<p class="readout" aria-live="polite">Point at a bar to see which step it is.{hidden}</p></figure>'
+
+
+def host(step: StepRecord) -> str:
+    """Return the machine of a step without the number of the process there."""
+    name, _, process = step.machine.rpartition(":")
+    return name if name and process.isdigit() else step.machine
 
 
 def duration(seconds: float) -> str:

@@ -76,7 +76,7 @@ def _figures(run: Run) -> Iterator[tuple[str, str, str]]:
     """Yield what, how much, and a word more."""
     cached = sum(step.cached for step in run.steps)
     work = sum(step.seconds for step in run.steps if not step.cached)
-    machines = len({step.machine for step in run.steps})
+    machines = len(set(map(gantt.host, run.steps)))
     length = sum(artifact.size for artifact in run.artifacts)
     on_disk = sum(artifact.on_disk for artifact in run.artifacts)
     yield "time", duration(run.ended - run.begun), f"{duration(work)} of work"
@@ -106,7 +106,7 @@ def _steps(run: Run) -> Iterator[str]:
             name for name in ("made", "cached") if any(step.cached == (name == "cached") for step in shown)
         ],
         "step": sorted({step.step for step in shown}),
-        "machine": sorted({step.machine for step in shown}),
+        "machine": sorted(set(map(gantt.host, shown))),
     }
     yield from sifter("steps", "steps", choices)
     columns = (
@@ -137,7 +137,7 @@ def _step(step: StepRecord, run: Run) -> Row:
             words(why),
         ),
         words=f"{step.step} {step.image} {step.machine} {why}",
-        choices={"outcome": outcome, "step": step.step, "machine": step.machine},
+        choices={"outcome": outcome, "step": step.step, "machine": gantt.host(step)},
     )
 
 

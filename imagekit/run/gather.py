@@ -14,6 +14,7 @@ from imagekit.events import (
     Listener,
     Placed,
     StepDone,
+    StepRetried,
     StepStarted,
     StepWaits,
     Warned,
@@ -46,6 +47,7 @@ class Recorder:
         self._lock = Lock()
         self._steps: list[StepRecord] = []
         self._warnings: list[str] = []
+        self._retries = 0
         self._reasons: dict[tuple[str, str], str] = {}
         self._waited: set[tuple[str, str]] = set()
         self._artifacts: dict[tuple[str, str], ArtifactRecord] = {}
@@ -66,6 +68,8 @@ class Recorder:
                 self._reasons[step, image] = reason
             case StepWaits(step, image):
                 self._waited.add((step, image))
+            case StepRetried():
+                self._retries += 1
             case StepDone():
                 self._steps.append(self._step(event))
             case Warned(message):
@@ -96,12 +100,12 @@ class Recorder:
         keys = [key for key in self._artifacts if key[0] == image and target in {"", key[1]}] or [(image, target)]
         for one in keys:
             known = self._artifacts.get(one, ArtifactRecord(image=one[0], target=one[1], outcome="failed"))
-            if not known.path or known.outcome == "failed":
+            if known.outcome in {"failed", "missing"}:  # and not in its place, or left out
                 self._artifacts[one] = known.model_copy(update={"outcome": "failed", "failure": failure})
 
     def expect(self, image: str, target: str, path: str, kernel: str) -> None:
-        """Enter an artifact that is to be made: failed until it is in its place."""
-        record = ArtifactRecord(image=image, target=target, outcome="failed", path=path, kernel=kernel)
+        """Enter an artifact that is to be made: missing until it is in its place, or fails."""
+        record = ArtifactRecord(image=image, target=target, outcome="missing", path=path, kernel=kernel)
         self._artifacts.setdefault((image, target), record)
 
     def skip(self, image: str, target: str, reason: str, code: int = ExitCode.CANNOT_BOOT) -> None:
@@ -111,7 +115,7 @@ class Recorder:
         self._artifacts.setdefault((image, target), record)
 
     def made_from(self, image: str, target: str, sources: Iterable[SourceFile]) -> None:
-        """Enter what an artifact was made from."""
+        """Enter what an artifact that is there was made from."""
         known = self._artifacts[image, target]
         self._artifacts[image, target] = known.model_copy(update={"sources": tuple(sources)})
 
@@ -129,6 +133,7 @@ class Recorder:
             artifacts=tuple(self._artifacts.values()),
             steps=tuple(self._steps),
             warnings=tuple(self._warnings),
+            retries=self._retries,
         )
 
 

@@ -40,7 +40,7 @@ def _families(run: Run) -> Iterator[_Family]:
     yield _seconds(run)
     yield _one("step_cache_hits", "Steps whose result was in the cache.", sum(step.cached for step in run.steps))
     yield _one("step_waits", "Steps that waited for another build.", sum(step.waited for step in run.steps))
-    yield _one("step_retries", "Steps that were tried again.", run.retries)
+    yield _one("step_retries", "How often a step was run again, since who ran it was gone.", run.retries)
     yield _artifacts(run)
     yield _bytes(run)
     yield _one("warnings", "Warnings of the last run.", len(run.warnings))

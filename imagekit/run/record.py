@@ -15,7 +15,7 @@ from imagekit.version import __version__
 SCHEMA = "imagekit.run/1"
 
 Time = float
-Outcome = Literal["made", "cached", "failed", "skipped"]
+Outcome = Literal["made", "cached", "failed", "skipped", "missing"]
 
 
 class Failure(Model):
@@ -101,7 +101,9 @@ class ArtifactRecord(Model):
 
     image: str = Field(description="The image's name.")
     target: str = Field(description="The system that it is for.")
-    outcome: Outcome = Field(description="cached: no step had to run; skipped: it cannot be for that target.")
+    outcome: Outcome = Field(
+        description="cached: no step had to run; skipped: not for that target; missing: the run ended before."
+    )
     path: str = Field(default="", description="The main file.")
     companions: tuple[str, ...] = Field(default=(), description="The files beside it.")
     digest: str = Field(default="", description="Of the disk, 64 hex characters.")
@@ -133,7 +135,7 @@ class Run(Model):
     artifacts: tuple[ArtifactRecord, ...] = Field(default=(), description="What was asked for, in that order.")
     steps: tuple[StepRecord, ...] = Field(default=(), description="Steps, in the order in which they ended.")
     warnings: tuple[str, ...] = Field(default=(), description="What the user was warned of.")
-    retries: int = Field(default=0, description="Steps that were tried again.")
+    retries: int = Field(default=0, description="How often a step was run again: who ran it was gone.")
 
     def to_bytes(self) -> bytes:
         """Return the file's content: JSON, a newline at the end."""

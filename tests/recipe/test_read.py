@@ -24,6 +24,7 @@ variables = ["NOT_USED"]
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
+tag = "12-slim"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/", owner = "33:33", mode = "0600" }]
 run = [{ run = "true", network = true, timeout = 9, environment = { A = "b" } }, { run = ["/bin/true", "x"] }]
 hostname = "web-1.example"
@@ -74,6 +75,10 @@ timeout = 30
 network = "10.0.0.1/24"
 get = "http://10.0.0.2/"
 expect_body = "Welcome"
+
+[provenance]
+write = true
+builder = "https://farm.example/1"
 
 [ami]
 private_key = "pk.pem"
@@ -210,6 +215,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vcpus": 512,
         "root": {
             "from": tmp_path / "system.tar",
+            "tag": "12-slim",
             "diskimage-builder": {
                 "elements": ("debian-minimal", "ours"),
                 "elements_path": (tmp_path / "elements",),
@@ -229,8 +235,8 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             ),
             "hostname": "web-1.example",
             "ssh": (
-                {"user": "root", "keys": (f"{tmp_path}/id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
-                {"user": "me", "keys": ("/k.pub",)},
+                {"user": "root", "keys": (tmp_path / "id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
+                {"user": "me", "keys": (Path("/k.pub"),)},
             ),
         },
         "filesystem": {
@@ -269,6 +275,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "get": "http://10.0.0.2/",
             "expect_body": "Welcome",
         },
+        "provenance": {"write": True, "builder": "https://farm.example/1"},
         "ami": {
             "private_key": tmp_path / "pk.pem",
             "cert": tmp_path / "cert.pem",

@@ -134,7 +134,7 @@ def _steps() -> Iterator[StepRecord]:
                 cached=cached,
                 begun=busy[where],
                 seconds=took,
-                machine=where[0],
+                machine=f"{where[0]}:{4000 + where[1]}",
                 reason="" if cached else "never made",
                 waited=step == "root" and target == "xen",
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
+from imagekit.root.run import has_range
 from imagekit.store import Store
 from tests.cli.conftest import SCRIPT, Cli, cli, script
 from tests.root.conftest import EPOCH
@@ -248,17 +249,22 @@ def test_a_proc_that_is_a_link(cli: Cli, tmp_path: Path) -> None:
     assert (said.code, "/proc of the tree is no folder" in said.err) == (1, True), said.err
 
 
-def test_who_cannot_is_told_before_anything_is_made(script: Cli, packed: Path) -> None:
+@pytest.mark.parametrize("path,words", [("/nowhere", "newuidmap is not installed"), (os.environ["PATH"], "")])
+def test_who_cannot_is_told_before_anything_is_made(path: str, words: str, script: Cli, packed: Path) -> None:
     folder = Path(tempfile.mkdtemp())  # where another user can go
     try:
         shutil.copy(packed, folder / "system.tar")
-        path = recipe(folder, 'run = "id"')
+        wanted = recipe(folder, 'run = "id"')
         folder.chmod(0o777)
         before = (str(shutil.which("setpriv")), "--reuid=65534", "--clear-groups")
-        environment = {"PATH": "/nowhere", "IMAGEKIT_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
-        said = script("build", path, "-o", folder / "a.raw", before=before, env=environment)
-        assert (said.code, "uidmap" in said.err) == (4, True), said.err
+        environment = {"PATH": path, "IMAGEKIT_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
+        said = script("build", wanted, "-o", folder / "a.raw", before=before, env=environment)
+        assert (said.code, words in said.err) == (4, True), said.err
+        assert "/etc/subuid has no line for you: sudo usermod --add-subuids 100000-165535 nobody" in said.err
         assert not (folder / "a.raw").exists()
+        said = script("plan", wanted, before=before, env=environment)
+        assert (said.code, "os: root.run: /etc/subgid has no line for you" in said.err) == (0, True), said.err
+        assert "it cannot run here" in said.out
         assert not list((folder / "cache" / "blobs").iterdir())
     finally:
         shutil.rmtree(folder)
@@ -294,6 +300,15 @@ def test_an_ordinary_user(script: Cli, cli: Cli, tmp_path: Path) -> None:
         assert not list((folder / "cache" / "tmp").iterdir())
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_line_of_ids(tmp_path: Path) -> None:
+    (tmp_path / "subuid").write_text("rootless:1:2\nroot:x\n")
+    assert not has_range(tmp_path / "subuid")
+    for line in ("root:100000:65536", "0:100000:65536"):
+        (tmp_path / "subuid").write_text(f"rootless:1:2\n{line}\n")
+        assert has_range(tmp_path / "subuid")
+    assert not has_range(tmp_path / "none")
 
 
 def test_without_a_system(cli: Cli, tmp_path: Path) -> None:
