@@ -268,6 +268,13 @@ def test_a_line_of_ids(tmp_path: Path) -> None:
     assert not has_range(tmp_path / "none")
 
 
+def test_a_plan_tells_that_they_run(cli: Cli, tmp_path: Path) -> None:
+    said = cli("plan", recipe(tmp_path, 'run = "id"'))
+    assert said.code == 0, said.err
+    assert "os: its commands (root.run) have run, or were cached" in said.err
+    assert said.out.splitlines()[0].split() == ["image", "step", "target", "state", "why"]
+
+
 def test_without_a_system(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "os.toml").write_text('kernel = "k"\n[[root.run]]\nrun = "id"\n')
     said = cli("build", tmp_path / "os.toml")
