@@ -96,6 +96,6 @@ def make(store: Store, tmp_path: Path) -> Make:
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep tests away from the user's cache, records and settings."""
     monkeypatch.setenv("IMAGEKIT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("IMAGEKIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("IMAGEKIT_STATE_DIR", str(tmp_path.with_name(f"{tmp_path.name}-state")))
     for name in ("SOURCE_DATE_EPOCH", "NO_COLOR", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv(name, raising=False)
