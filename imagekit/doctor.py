@@ -17,6 +17,7 @@ from imagekit import command, programs
 from imagekit.accelerator import against_kvm
 from imagekit.errors import ToolError
 from imagekit.prove.lab import load
+from imagekit.root.run import RANGES, has_range
 
 _PYTHON = (3, 11)
 _XEN = "xen-hypervisor-4.17-amd64"
@@ -40,6 +41,7 @@ _PROGRAMS: Mapping[str, str] = {
     "sudo": "diskimage-builder: its hooks call it",
     "unshare": "diskimage-builder: namespaces of its own",
     "debootstrap": "diskimage-builder: trees of Debian and Ubuntu",
+    "newuidmap": "root.run: user ids of its own, where you are not root",
     "apt-get": "prove --prepare: fetches Xen and dom0",
     "dpkg-deb": "prove --prepare: unpacks them",
 }
@@ -78,6 +80,7 @@ def examine(cache: Path | None = None) -> list[Finding]:
         *_libraries(),
         *map(_program, _PROGRAMS),
         _xlutil(),
+        _ids(),
         _kvm(),
         _lab(cache or user_cache_path("imagekit")),
         _cache(cache or user_cache_path("imagekit")),
@@ -133,6 +136,15 @@ def _xlutil() -> Finding:
         seen = ""
     remedy = "sudo apt-get install libxenmisc4.17"
     return Finding("libxlutil", seen, "verify: reads xl.cfg as Xen does", remedy, needed=False, ok=bool(seen))
+
+
+def _ids() -> Finding:
+    missing = [file for file in RANGES if not has_range(file)]
+    ok = not os.geteuid() or not missing
+    seen = "root needs none" if not os.geteuid() else "" if missing else "a range"
+    remedy = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+    purpose = "root.run: lines in /etc/subuid and /etc/subgid, where you are not root"
+    return Finding("user ids", seen, purpose, remedy, needed=False, ok=ok)
 
 
 def _kvm() -> Finding:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from imagekit import recipe, stages, targets, trees
+from imagekit import recipe, root, stages, targets, trees
 from imagekit.build import Planned, Runner
 from imagekit.candidate import Candidate, find
 from imagekit.errors import ImagekitError, InterruptedByUser, KernelError, UnsuitedError, UsageError
@@ -126,6 +126,7 @@ class _Preparing:
         self.failures: list[Failure] = []
         self.remarks: tuple[str, ...] = ()
         self.origins: dict[str, Path] = {}
+        self._lacking: list[str] = []
 
     @contextmanager
     def going_on(self, image: str, target: str = "") -> Iterator[None]:
@@ -160,11 +161,16 @@ class _Preparing:
             with self.going_on(_name(image)):
                 made |= trees.find([image], self._runner, self._epoch)
         self.remarks = trees.remarks(made, making=self._making)
+        commanded = [image for image in images if image.root.run]
+        self._lacking = root.lacking() if commanded and self._runner.elsewhere is None else []
         if self._making:
             if not self._request.keep_going:
                 trees.check(made)  # all that is missing, at once
+                if self._lacking:
+                    root.check_able()
             for one in self.remarks:
                 self._runner.warn(one)
+        self.remarks += tuple(f"{_name(image)}: root.run: {one}" for image in commanded for one in self._lacking)
         return made
 
     def jobs(self, image: Image, tree: trees.Tree | None) -> Iterator[tuple[stages.Job, str]]:
@@ -173,11 +179,17 @@ class _Preparing:
         if tree is None and image.root.source == recipe.DISKIMAGE_BUILDER:
             return  # that it cannot be made is noted
         if tree is not None and not self._making and image.kernel is None and not tree.planned.cached:
-            self.pending.append(_pending(image, tree, request))
+            self.pending.append(_pending(image, tree.planned, request))
+            return
+        if image.root.run and self._lacking and not self._making and image.kernel is None:
+            cannot = Planned("run", name, image.targets, cached=False, reason="it cannot run here", key=None)
+            self.pending.append(_pending(image, cannot, request))
             return
         with self.going_on(name):
             if tree is not None and self._making:
                 trees.check({name: tree})
+            if image.root.run and self._lacking and self._making:
+                root.check_able()
             candidate = find(image, self._runner, self._epoch, tree.step if tree else None)
             self.facts[name], self.described[name] = candidate.job.facts, candidate.job.image
             for target in self._targets(candidate, request.targets or image.targets):
@@ -235,12 +247,12 @@ def _check_name(image: Image, others: Mapping[str, Image]) -> None:
         raise UsageError(f"two images are named {_name(image)!r}", hint="build them one after the other")
 
 
-def _pending(image: Image, tree: trees.Tree, request: Request) -> Pending:
+def _pending(image: Image, step: Planned, request: Request) -> Pending:
     wanted = tuple(dict.fromkeys(request.targets or image.targets))
     chosen = [] if ALL in wanted else [(image, target) for target in wanted]
     places = _places(chosen, request.out)
     outputs = tuple((target, place) for (_, target), place in zip(chosen, places, strict=True))
-    return Pending(_name(image), replace(tree.planned, targets=wanted), outputs)
+    return Pending(_name(image), replace(step, targets=wanted), outputs)
 
 
 def _name(image: Image) -> str:

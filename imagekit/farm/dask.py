@@ -6,6 +6,7 @@ its steps run elsewhere, by the scheduler; a step over which workers die again a
 """
 
 import json
+import re
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from imagekit.farm.cargo import Sender, movable
 from imagekit.farm.work import step
 from imagekit.store import Store
 
+_ADDRESS = re.compile(r"[a-z]+://(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", re.ASCII)
 _CONNECT = 10.0  # seconds
 _ARRIVAL = 10.0  # seconds in which a worker that can do it may still come
 _AHEAD = 2  # tasks for each thread of a worker: one runs, one waits
@@ -33,10 +35,18 @@ _SENDERS = 8
 class Dask:
     """A scheduler's workers. UsageError without a shared store, ToolError when no scheduler answers."""
 
-    def __init__(self, address: str, store: Store, tell: Listener, *, arrival: float = _ARRIVAL) -> None:
+    def __init__(
+        self,
+        address: str,
+        store: Store,
+        tell: Listener,
+        *,
+        arrival: float = _ARRIVAL,
+        connect: float = _CONNECT,
+    ) -> None:
         if store.shared is None:
             raise UsageError("workers elsewhere need a shared store", hint="--store s3://BUCKET/PREFIX")
-        self._client = _connected(address)
+        self._client = _connected(address, connect)
         self._url = store.shared.url
         self._store, self._tell = store, tell
         self._sender = Sender(store)
@@ -136,16 +146,18 @@ class Dask:
             self._tell(events.from_json(json.loads(event[1])))
 
 
-def _connected(address: str) -> Any:
+def _connected(address: str, limit: float) -> Any:
+    if not _ADDRESS.fullmatch(address):  # of which distributed's client would leave its thread behind
+        raise UsageError(f"{address}: no scheduler's address", hint="tcp://HOST:8786 or tls://HOST:8786")
     try:
         from distributed import Client  # noqa: PLC0415 -- an extra's, and half a second
     except ModuleNotFoundError as error:
         raise missing("a build on more than one machine", error) from None
     try:
         return Client(  # type: ignore[no-untyped-call]
-            address, timeout=_CONNECT, set_as_default=False
+            address, timeout=limit, set_as_default=False
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ToolError(
             f"no Dask scheduler answers at {address}",
             details=str(error)[:300],

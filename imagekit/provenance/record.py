@@ -104,7 +104,9 @@ class Build:
                 name = named(source.path, folder)
                 # Of a folder that is kept as it is, modes and owners count.
                 own = {TREES[source.kept]: self.runner.source(source).digest}
-                image_of = image_digest(source.path) if is_layout(source.path) else ""
+                root = self.prepared.images[image].root
+                tag = root.tag if source.path == root.tree else None
+                image_of = image_digest(source.path, tag) if is_layout(source.path) else ""
                 contents = sums.directory_hash(source.path)
                 yield resource(name, uri=file_uri(name), sha256=image_of, dirHash=contents, **own)
             else:

@@ -6,6 +6,7 @@ a table it makes one image, named after the file.
 
 from imagekit.recipe.load import epoch, from_kernel, read, resolved, setting, stem
 from imagekit.recipe.models import Ami, Image, OpenStack, Recipe, Xcp, schema
+from imagekit.recipe.public_key import KEY_HINT, public_key
 from imagekit.recipe.publishing import (
     Publish,
     PublishAmi,
@@ -21,6 +22,7 @@ from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
 
 __all__ = [
     "DISKIMAGE_BUILDER",
+    "KEY_HINT",
     "MBR_LARGEST",
     "MIB",
     "Ami",
@@ -41,6 +43,7 @@ __all__ = [
     "from_kernel",
     "named_sources",
     "parse_size",
+    "public_key",
     "read",
     "resolved",
     "schema",

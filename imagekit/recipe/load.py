@@ -15,7 +15,8 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.disks import check_disk
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
-from imagekit.recipe.values import MBR_LARGEST, MIB, PUBLIC_KEY
+from imagekit.recipe.text_keys import holds_text
+from imagekit.recipe.values import MBR_LARGEST, MIB
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
 _LARGEST = 1 << 20
@@ -65,14 +66,18 @@ def stem(path: Path) -> str:
 
 
 def setting(text: str) -> tuple[str, object]:
-    """Return (key, value) of a `key=value` from the command line; the value is TOML, or else a text."""
+    """Return (key, value) of a `key=value` from the command line; the value is TOML, or else a text.
+
+    So are digits, where a key holds a text.
+    """
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise UsageError(f"--set wants key=value, not {text!r}", hint="--set filesystem.type=ext4")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        found = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         return key, value
+    return key, found if isinstance(found, str | list | dict) or not holds_text(key) else value
 
 
 def _images(
@@ -165,9 +170,9 @@ def _paths(table: Model, names: Iterable[str], folder: Path) -> dict[str, Path]:
     return {name: _found(path, folder) for name, path in found.items() if path is not None}
 
 
-def _keys(keys: Iterable[str], folder: Path) -> tuple[str, ...]:
-    """Return public keys as they are, and the files of others as absolute paths."""
-    return tuple(key if PUBLIC_KEY.match(key) else str(_found(Path(key), folder)) for key in keys)
+def _keys(keys: Iterable[str | Path], folder: Path) -> tuple[str | Path, ...]:
+    """Return public keys as they are, and the files of others where they lie."""
+    return tuple(_found(key, folder) if isinstance(key, Path) else key for key in keys)
 
 
 def _check_system(image: Image, path: Path | None, at: tuple[str | int, ...]) -> None:

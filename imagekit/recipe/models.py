@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
+from imagekit.recipe.public_key import PublicKey
 from imagekit.recipe.publishing import Publish
 from imagekit.recipe.systems import DiskImageBuilder, RootFrom
 from imagekit.recipe.values import (
@@ -57,7 +58,7 @@ class Ssh(Model):
     """Who may log in by SSH."""
 
     user: str = Field(default="root", pattern=r"^[a-z_][a-z0-9_-]{0,31}$", description="One of the tree's own.")
-    keys: tuple[str, ...] = Field(
+    keys: tuple[PublicKey, ...] = Field(
         strict=False, min_length=1, description='Public keys ("ssh-ed25519 AAAA…"), or their files.'
     )
 
@@ -71,6 +72,9 @@ class Root(Model):
         description="An operating system's tree: a tar, an OCI image layout, a folder, or the word "
         "`diskimage-builder`. Its kernel and initrd boot, unless `kernel` names one of yours. The word `kernel`: "
         "no tree. A folder of such a name is ./kernel.",
+    )
+    tag: str | None = Field(
+        default=None, min_length=1, description="Which image, where `from` is an OCI image layout of several."
     )
     diskimage_builder: DiskImageBuilder = Field(
         default_factory=DiskImageBuilder, alias="diskimage-builder", description="What `diskimage-builder` makes."

@@ -16,9 +16,6 @@ LARGEST = 9999 << 40
 MBR_LARGEST = 2 << 40
 """Bytes that an MBR can count: 2^32 sectors."""
 
-PUBLIC_KEY = re.compile(r"\s*(ssh-|ecdsa-|sk-)[A-Za-z0-9@.-]+ +[A-Za-z0-9+/=]{16,}")
-"""A public key of OpenSSH's, as in authorized_keys; else a text names its file."""
-
 _LEAST_MEMORY = 4 * MIB
 
 # unit -> its bytes, and how many digits may stand before it: enough, and never much beyond LARGEST

@@ -5,8 +5,6 @@ keys of the tree go: all who have the image would have them. authorized_keys as 
 0700.
 """
 
-import base64
-import binascii
 import io
 import re
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from typing import cast
 
 from imagekit.errors import RecipeError
 from imagekit.plan import Input, Json
+from imagekit.recipe import KEY_HINT, public_key
 from imagekit.root.merge import Tree, opened
 from imagekit.root.sources import clean
 from imagekit.root.tree import Member
@@ -23,7 +22,7 @@ from imagekit.root.tree import Member
 _HOST_KEY = re.compile(r"etc/ssh/ssh_host_[a-z0-9]+_key(\.pub)?")
 _SYSTEMD = ("usr/lib/systemd/systemd", "lib/systemd/systemd")
 _MACHINE_ID, _DBUS_ID = "etc/machine-id", "var/lib/dbus/machine-id"
-_LARGEST = 1 << 20  # bytes of a passwd, of hosts and of a file of keys
+_LARGEST = 1 << 20  # bytes of a passwd and of hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,23 +81,12 @@ def _account(tree: Tree, inputs: Mapping[str, Input], user: str) -> _Account:
 
 def _key(inputs: Mapping[str, Input], key: Mapping[str, str]) -> str:
     """Return a line for authorized_keys. What is refused is not shown: it may be a secret."""
-    if "text" in key:
-        text, where = key["text"], "a key of root.ssh"
-    else:
-        path = inputs[key["input"]].path
-        with path.open("rb") as file:
-            text, where = file.read(_LARGEST).decode("utf-8", "replace"), str(path)
-    if "PRIVATE KEY" in text:
-        raise RecipeError(f"{where} is a private key", hint="the public one's file ends with .pub")
-    words = text.strip().split(maxsplit=2)
+    source = key["text"] if "text" in key else inputs[key["input"]].path
     try:
-        blob = base64.b64decode(words[1], validate=True)
-        good = blob[4 : 4 + int.from_bytes(blob[:4], "big")] == words[0].encode()  # RFC 4253, 6.6
-    except (IndexError, binascii.Error):
-        good = False
-    if not good or not text.strip().isprintable():
-        raise RecipeError(f"{where} is no public key of OpenSSH's", hint="one line: ssh-ed25519 AAAA… comment")
-    return text.strip()
+        return public_key(source)
+    except ValueError as error:  # a file that changed since the recipe was read
+        where = "a key of root.ssh" if isinstance(source, str) else str(source)
+        raise RecipeError(f"{where} {error}", hint=KEY_HINT) from None
 
 
 def _hosts(text: str, name: str) -> bytes:

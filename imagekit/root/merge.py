@@ -12,6 +12,7 @@ from typing import IO, cast
 from imagekit.errors import RecipeError
 from imagekit.plan import Input
 from imagekit.root import oci
+from imagekit.root.kinds import check_unpacked
 from imagekit.root.sources import clean, folder_members, is_tar, kept_members, opened_tar, tar_members
 from imagekit.root.tree import Member, Reference, read_referring
 
@@ -141,7 +142,7 @@ def add_tree(
 
     Its `form`, where there is one, says what it is: "root", a root tar (and what it refers to the input `refers`),
     "tar", whatever its name is (by reference to the input `refers`, if there is one), or "kept", a folder with its
-    modes and owners. `called` is its name in errors.
+    modes and owners. `called` is its name in errors, `tag` the image of a layout.
     Tars stay open until the stack ends; a packed one is unpacked into `scratch`.
     """
     path, to, form = source.path, item["to"], item.get("form", "")
@@ -152,11 +153,9 @@ def add_tree(
         for member in read_referring(path, item["input"]):
             tree.add(_renamed(member, item))
     elif form == "tar" or (is_tar(path) and not path.is_dir()):
-        tar = stack.enter_context(opened_tar(path, scratch))
-        for member, info in tar_members(tar, item.get("called", str(path)), to, epoch):
-            _add_of_tar(tree, member, tar, info, item.get("refers"))
+        _add_tar(tree, stack.enter_context(opened_tar(path, scratch)), path, item, epoch)
     elif oci.is_layout(path):
-        for number, layer in enumerate(oci.layers(path)):
+        for number, layer in enumerate(oci.layers(path, item.get("tag"))):
             tar = stack.enter_context(opened_tar(layer, scratch.with_name(f"{scratch.name}-{number}")))
             _add_layer(tree, tar, layer, to, epoch)
     elif path.is_dir():
@@ -181,6 +180,14 @@ def _renamed(member: Member, item: Mapping[str, str]) -> Member:
     if found is None or found.input == item["input"]:
         return member
     return replace(member, reference=replace(found, input=item["refers"]))
+
+
+def _add_tar(tree: Tree, tar: tarfile.TarFile, path: Path, item: Mapping[str, str], epoch: int) -> None:
+    called = item.get("called", str(path))
+    for member, info in tar_members(tar, called, item["to"], epoch):
+        _add_of_tar(tree, member, tar, info, item.get("refers"))
+    if item.get("form") == "tar":
+        check_unpacked(tree.members, called)
 
 
 def _add_of_tar(

@@ -5,6 +5,7 @@ All of it happens in a child, `imagekit.root.inside`, which dies with us: as roo
 
 import json
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from imagekit.errors import BuildError, ToolError
 from imagekit.plan import Input, Json
 from imagekit.programs import find
 
+RANGES = (Path("/etc/subuid"), Path("/etc/subgid"))
 TOOLS = ("unshare", "mount", "setpriv", "chroot")
 COMMAND = "root.run: "
 """The child's line for a command that begins starts so."""
@@ -61,11 +63,41 @@ def _phase(line: str) -> None:
 
 def check_able() -> None:
     """ToolError where this user can neither be root nor have a range of user ids of a tree's own."""
-    if os.geteuid() and find("newuidmap") is None:
+    if missing := lacking():
         raise ToolError(
             "commands in a tree (root.run) need root here, or user ids of their own",
-            hint="sudo apt-get install uidmap, and a line for you in /etc/subuid and /etc/subgid",
+            details="\n".join(missing),
+            hint="or run imagekit as root",
         )
+
+
+def lacking() -> list[str]:
+    """Return what an ordinary user lacks for a tree's user ids, each with what brings it; nothing as root."""
+    if not os.geteuid():
+        return []
+    missing = [] if find("newuidmap") else ["newuidmap is not installed: sudo apt-get install uidmap"]
+    for file in RANGES:
+        if not has_range(file):
+            option = f"--add-{file.stem}s"
+            missing.append(f"{file} has no line for you: sudo usermod {option} 100000-165535 {_names()[0]}")
+    return missing
+
+
+def has_range(file: Path) -> bool:
+    """Tell whether subuid(5) or subgid(5) gives this user, by name or number, any ids."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.split(":")[0] in _names() and line.count(":") == 2 for line in lines)  # noqa: PLR2004
+
+
+def _names() -> tuple[str, ...]:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name, str(uid)
+    except KeyError:
+        return (str(uid),)
 
 
 def _user() -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit.errors import RecipeError
 from imagekit.plan import Json, Source, Step
 from imagekit.recipe import Image
-from imagekit.root import oci
-from imagekit.root.run import TOOLS, check_able, write_run
-from imagekit.root.sources import is_tar, packed, write_plain
+from imagekit.root.kinds import form
+from imagekit.root.run import TOOLS, write_run
+from imagekit.root.sources import packed, write_plain
 from imagekit.root.write import write_root
 
 _TREE = "files-from"
@@ -31,13 +32,12 @@ class System:
 def system(image: Image, epoch: int, made: Step | None = None) -> System | None:
     """Return the tree of `root.from`, after the commands of `root.run`; None where a recipe has none.
 
-    `made` is the step that makes it as a tar, where one does. ToolError where there are commands, and this user
-    cannot run them.
+    `made` is the step that makes it as a tar, where one does.
     """
     if made is not None:
         tree = _of_step(made, epoch)
     elif image.root.tree is not None:
-        tree = _tree(image.root.tree, epoch)
+        tree = _tree(image.root.tree, image.root.tag, epoch)
     else:
         return None
     return _after_commands(tree, image, epoch) if image.root.run else tree
@@ -65,8 +65,8 @@ def introduction(image: Image) -> tuple[dict[str, Source | Step], dict[str, Json
     for number, one in enumerate(image.root.ssh):
         keys: list[Json] = []
         for index, key in enumerate(one.keys):
-            if Path(key).is_absolute():  # made so when the recipe was read
-                inputs[f"key-{number}-{index}"] = Source(Path(key))
+            if isinstance(key, Path):
+                inputs[f"key-{number}-{index}"] = Source(key)
                 keys.append({"input": f"key-{number}-{index}"})
             else:
                 keys.append({"text": key})
@@ -74,16 +74,19 @@ def introduction(image: Image) -> tuple[dict[str, Source | Step], dict[str, Json
     return inputs, {"hostname": image.root.hostname, "ssh": ssh}
 
 
-def _tree(path: Path, epoch: int) -> System:
-    """Return the tree of a folder, a tar or an OCI image layout.
+def _tree(path: Path, tag: str | None, epoch: int) -> System:
+    """Return the tree of a folder, a tar or an OCI image layout, of which `tag` names an image.
 
     A tar's headers are read once, by the step `tree`, whose result is a root tar that refers to the tar's bytes; a
     packed one is unpacked beforehand, by the step `plain`.
     """
-    called = path.name
-    if oci.is_layout(path):
-        return System({_TREE: _index(Source(path), {"called": called}, epoch)}, _root_tar(called, _BYTES))
-    if is_tar(path) and not path.is_dir():
+    called, kind = path.name, form(path)
+    if tag is not None and kind != "layout":
+        raise RecipeError(f"root.tag: {path} is a {kind}, and has no tags", hint="it is for OCI image layouts")
+    if kind == "layout":
+        more = {"called": called, **({"tag": tag} if tag else {})}
+        return System({_TREE: _index(Source(path), more, epoch)}, _root_tar(called, _BYTES))
+    if kind == "tar":
         plain = Step("plain", write_plain, {"packed": Source(path)}) if packed(path) else Source(path)
         return _of_tar(plain, called, epoch)
     item = {"input": _TREE, "to": "/", "called": called, "form": "kept"}
@@ -114,7 +117,6 @@ def _index(tree: Source | Step, more: Mapping[str, Json], epoch: int) -> Step:
 
 
 def _after_commands(tree: System, image: Image, epoch: int) -> System:
-    check_able()
     inputs, items = brought(image)
     inputs = {**tree.inputs, **inputs}
     whole = Step("whole", write_root, inputs, {"trees": [tree.item, *items], "epoch": epoch})

@@ -1,6 +1,5 @@
 """The options of a shared store, as a user has them."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -99,10 +98,12 @@ def test_what_cannot_be_meant(
     assert words in said.err
 
 
-def test_a_store_that_must_work(cli: Cli, keys: tuple[Path, Path], kernels: Path, tmp_path: Path) -> None:
+def test_a_store_that_must_work(
+    cli: Cli, keys: tuple[Path, Path], kernels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = f"file://{tmp_path / 'gone'}"
     given = ["build", kernels / "hello.xen", "--store", gone, "--store-key", keys[0]]
     assert cli(*given).code == 0
-    os.environ["IMAGEKIT_CACHE_DIR"] = str(tmp_path / "another")
+    monkeypatch.setenv("IMAGEKIT_CACHE_DIR", str(tmp_path / "another"))
     said = cli(*given, "--store-required")
     assert (said.code, "is it mounted?" in said.err) == (75, True)

@@ -98,6 +98,19 @@ def test_steps_go_where_they_can_run(farm: Farm, steps: ModuleType, tmp_path: Pa
     assert caught.value.details == "workers: 2; they can: qemu, root"
 
 
+def test_what_a_plan_needs_beforehand_is_made_there_too(farm: Farm, steps: ModuleType) -> None:
+    """As the operating systems of diskimage-builder, in which a kernel has to be found first."""
+    store = farm.store("front-4")
+    runner = Runner(store)
+    runner.elsewhere = dask = Dask(farm.scheduler, store, runner.tell)
+    with store.in_use():
+        made, cached = runner.run(step(steps, "who", 300, ("root",)), {}, "app")
+        here, _ = runner.run(step(steps, "who", 301), {}, "app")
+    dask.close()
+    assert (made.path.read_text() == f"{os.getpid()} 300", cached) == (False, False)
+    assert here.path.read_text() == f"{os.getpid()} 301"
+
+
 def test_errors_of_steps_are_those_of_a_build_at_home(farm: Farm, steps: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="it will not boot") as caught:
         run(farm, farm.store("front"), tmp_path, step(steps, "refusing"))
@@ -168,5 +181,7 @@ def test_a_step_that_kills_its_workers_is_given_up(farm: Farm, steps: ModuleType
 def test_what_a_farm_cannot_do_without(farm: Farm, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="need a shared store"):
         Dask(farm.scheduler, Store(tmp_path / "plain"), print)
-    with pytest.raises(ToolError, match="no Dask scheduler answers"):
+    with pytest.raises(UsageError, match="no scheduler's address"):
         Dask("nowhere", farm.store("front"), print)
+    with pytest.raises(ToolError, match="no Dask scheduler answers"):
+        Dask("tcp://127.0.0.1:9", farm.store("front"), print, connect=0.5)

@@ -24,6 +24,7 @@ variables = ["NOT_USED"]
 [root]
 kernel = "/boot/app-1.0+x~y@z.xen"
 from = "system.tar"
+tag = "12-slim"
 files = [{ from = "site" }, { from = "/etc/motd", to = "/etc/", owner = "33:33", mode = "0600" }]
 run = [{ run = "true", network = true, timeout = 9, environment = { A = "b" } }, { run = ["/bin/true", "x"] }]
 hostname = "web-1.example"
@@ -214,6 +215,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
         "vcpus": 512,
         "root": {
             "from": tmp_path / "system.tar",
+            "tag": "12-slim",
             "diskimage-builder": {
                 "elements": ("debian-minimal", "ours"),
                 "elements_path": (tmp_path / "elements",),
@@ -233,8 +235,8 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             ),
             "hostname": "web-1.example",
             "ssh": (
-                {"user": "root", "keys": (f"{tmp_path}/id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
-                {"user": "me", "keys": ("/k.pub",)},
+                {"user": "root", "keys": (tmp_path / "id.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me")},
+                {"user": "me", "keys": (Path("/k.pub"),)},
             ),
         },
         "filesystem": {
@@ -465,6 +467,14 @@ def test_settings_lie_over_the_recipe(recipe: Read) -> None:
         ('name="a"', ("name", "a")),
         ("cmdline=--x=1 --y", ("cmdline", "--x=1 --y")),
         ("cmdline=", ("cmdline", "")),
+        ("cmdline=5", ("cmdline", "5")),
+        ("name=1979-05-27", ("name", "1979-05-27")),
+        ("ami.user=123456789012", ("ami.user", "123456789012")),
+        ("root.from=7", ("root.from", "7")),
+        ("publish.openstack.properties.x=5", ("publish.openstack.properties.x", "5")),
+        ("disk.size=7", ("disk.size", 7)),
+        ("publish.xcp.vm=true", ("publish.xcp.vm", True)),
+        ("nosuch.key=5", ("nosuch.key", 5)),
         ("filesystem.type=ext4", ("filesystem.type", "ext4")),
         ('targets=["xen", "ebs"]', ("targets", ["xen", "ebs"])),
         ("vif=[{bridge='br0'}]", ("vif", [{"bridge": "br0"}])),

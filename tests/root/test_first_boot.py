@@ -86,6 +86,15 @@ def test_keys(cli: Cli, kernels: Path, tmp_path: Path) -> None:
     assert read(built(cli, tmp_path, keys), "/home/me/.ssh/authorized_keys") == f"{other}\n"
 
 
+def test_a_key_s_file_by_a_relative_recipe(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    system(tmp_path, kernels)
+    (tmp_path / "id.pub").write_text(KEY)
+    (tmp_path / "os.toml").write_text('[root]\nfrom = "system.tar"\nssh = [{ keys = ["id.pub"] }]\n')
+    said = cli("build", "os.toml", "-q", "-o", "a.raw")
+    assert said.code == 0, said.err
+    assert read(tmp_path / "a.raw", "/root/.ssh/authorized_keys") == f"{KEY}\n"
+
+
 ENVELOPE = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ"
 
 
@@ -109,6 +118,15 @@ def test_keys_that_are_none(text: str, words: str, cli: Cli, kernels: Path, tmp_
     (tmp_path / "id").write_text(text)
     said = refused(cli, tmp_path, 'ssh = [{ keys = ["id"] }]\n')
     assert words in said
+    assert "os.toml:3: root.ssh.0.keys.0" in said
+    assert ENVELOPE not in said
+
+
+def test_a_private_key_in_the_recipe(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    system(tmp_path, kernels)
+    key = f"-----BEGIN OPENSSH PRIVATE KEY-----\\n{ENVELOPE}\\n"
+    said = refused(cli, tmp_path, f'ssh = [{{ keys = ["{KEY}", "{key}"] }}]\n')
+    assert "os.toml:3: root.ssh.0.keys.1: is a private key" in said
     assert ENVELOPE not in said
 
 

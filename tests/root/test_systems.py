@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from imagekit.command import run
 from imagekit.errors import RecipeError
 from imagekit.executor import SourceInput
 from imagekit.root import Boot, read_boot, write_boot, write_kernel, write_root
+from tests.cli.conftest import Cli, cli
 from tests.root.conftest import EPOCH, Compose, contents, entry, members
+
+__all__ = ["cli"]
 
 ITEM = {"input": "tree", "to": "/"}
 
@@ -123,19 +127,29 @@ def test_the_menus_of_a_system_give_way(tmp_path: Path) -> None:
 
 
 def layout(folder: Path, *layers: bytes, **changes: object) -> Path:
-    """Write an OCI image layout of these layers; `changes` are of the manifest's descriptor."""
+    """Write an OCI image layout of these layers, or add such an image to one.
+
+    `changes` are of the manifest's descriptor, but for `machine`, which is the image's config.
+    """
     blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
+    blobs.mkdir(parents=True, exist_ok=True)
 
     def blob(data: bytes, kind: str) -> dict[str, object]:
         name = hashlib.sha256(data).hexdigest()
         (blobs / name).write_bytes(data)
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{name}", "size": len(data)}
 
+    config = blob(json.dumps(changes.pop("machine", {})).encode(), "config.v1+json")
     described = [blob(gzip.compress(data), "layer.v1.tar+gzip") for data in layers]
-    manifest = {"schemaVersion": 2, "config": blob(b"{}", "config.v1+json"), "layers": described}
+    manifest = {
+        "schemaVersion": 2,
+        "config": config,
+        "layers": described,
+    }
     one = {**blob(json.dumps(manifest).encode(), "manifest.v1+json"), **changes}
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [one]}))
+    index = folder / "index.json"
+    others = json.loads(index.read_text())["manifests"] if index.exists() else []
+    index.write_text(json.dumps({"schemaVersion": 2, "manifests": [*others, one]}))
     (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     return folder
 
@@ -174,6 +188,93 @@ def test_layouts_that_lie(changes: Mapping[str, object], words: str, tmp_path: P
     folder = layout(tmp_path / "oci", tarred(("a", b"")), **changes)
     with pytest.raises(RecipeError, match=words):
         compose(folder)
+
+
+@pytest.mark.parametrize("changes", [{}, {"platform": {"os": "linux", "architecture": "amd64"}}])
+def test_an_image_of_another_machine(changes: Mapping[str, object], tmp_path: Path, compose: Compose) -> None:
+    machine = {"os": "linux", "architecture": "arm64"}
+    folder = layout(tmp_path / "oci", tarred(("a", b"")), machine=machine, **changes)
+    with pytest.raises(RecipeError, match="for linux/arm64, not for linux/amd64"):
+        compose(folder)
+
+
+def tagged(name: str) -> dict[str, object]:
+    return {"annotations": {"org.opencontainers.image.ref.name": name}}
+
+
+def test_one_of_several_by_its_tag(tmp_path: Path, cli: Cli, kernels: Path) -> None:
+    kernel = ("boot/vmlinuz-6", (kernels / "hello.xen").read_bytes())
+    for name in ("one", "two"):
+        layout(tmp_path / "oci", tarred(kernel, ("etc/name", name.encode())), **tagged(name))
+    (tmp_path / "os.toml").write_text('[root]\nfrom = "oci"\n')
+    said = cli("build", "os.toml", "-o", "a.raw")
+    assert (said.code, "several images" in said.err) == (2, True), said.err
+    assert "there: one, two" in said.err
+    assert 'root.tag = "one"' in said.err
+    assert cli("build", "os.toml", "--set", "root.tag=two", "-q", "-o", "a.raw").code == 0
+    assert run("debugfs", "-R", "cat /etc/name", tmp_path / "a.raw").text() == "two"
+    said = cli("build", "os.toml", "--set", "root.tag=three", "-o", "a.raw")
+    assert (said.code, "has no image three" in said.err) == (2, True), said.err
+    said = cli("build", "os.toml", "--set", "root.from=oci:one", "-o", "a.raw")
+    assert (said.code, 'root.tag = "one"' in said.err) == (2, True), said.err
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "file").touch()
+    said = cli("build", "os.toml", "--set", "root.from=plain", "--set", "root.tag=one")
+    assert (said.code, "is a folder, and has no tags" in said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize(
+    "names,words",
+    [
+        ((), "is an empty folder"),
+        (("index.json", "blobs/sha256/0"), "without its file oci-layout"),
+        (("manifest.json", "version"), "docker-archive: and dir:"),
+    ],
+)
+def test_folders_that_are_no_system(names: tuple[str, ...], words: str, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "own").mkdir()
+    for name in names:
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).touch()
+    (tmp_path / "os.toml").write_text('kernel = "app.xen"\n[root]\nfrom = "own"\n')
+    (tmp_path / "app.xen").write_bytes(b"never read")
+    said = cli("build", "os.toml")
+    assert (said.code, words in said.err) == (2, True), said.err
+
+
+@pytest.mark.parametrize(
+    "name,data,words",
+    [
+        ("b.toml", b"kernel = 3", "imagekit build b.toml"),
+        ("hello.xen", b"\x7fELF", 'kernel = "hello.xen"'),
+        ("text", b"hello", "a system is a tar, an OCI image layout or a folder"),
+        ("x.tar", tarred(("oci-layout", b"{}"), ("index.json", b"{}")), "skopeo copy oci-archive:"),
+    ],
+)
+def test_files_that_are_no_system(name: str, data: bytes, words: str, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "os.toml").write_text(f'[root]\nfrom = "{name}"\n')
+    said = cli("build", "os.toml")
+    assert (said.code, words in said.err) == (2, True), said.err
+
+
+def test_a_tar_by_any_name(tmp_path: Path, cli: Cli, kernels: Path) -> None:
+    (tmp_path / "own").write_bytes(tarred(("boot/vmlinuz", (kernels / "hello.xen").read_bytes())))
+    (tmp_path / "os.toml").write_text('[root]\nfrom = "own"\n')
+    assert cli("build", "os.toml", "-q").code == 0
+
+
+@pytest.mark.parametrize(
+    "name,words",
+    [
+        ("docker://debian:12", "skopeo copy"),
+        ("disk-image-builder", 'did you mean root.from = "diskimage-builder"?'),
+    ],
+)
+def test_systems_by_the_words_of_others(name: str, words: str, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "os.toml").write_text(f'[root]\nfrom = "{name}"\n')
+    said = cli("build", "os.toml")
+    assert (said.code, words in said.err) == (2, True), said.err
 
 
 def test_a_damaged_layer(tmp_path: Path, compose: Compose) -> None:
