@@ -21,18 +21,14 @@ def rows(work: Path, kernel: Path, imagekit: str, environment: Mapping[str, str]
     for count in (1, 10, 100, 1000):
         _forget(environment, out)
         argv = [*build, *kernels[:count]]
-        yield _row(
-            f"{count} kernels, 2 targets, nothing cached", count, Figures.of([once(argv, environment)]), None
-        )
+        yield _row(f"{count} kernels, cold", count, Figures.of([once(argv, environment)]), None)
         limit = CACHED if count == len(kernels) else None
-        yield _row(f"{count} kernels, 2 targets, all cached", count, Figures.of([once(argv, environment)]), limit)
+        yield _row(f"{count} kernels, cached", count, Figures.of([once(argv, environment)]), limit)
     for workers in ("threads", "processes"):
         for jobs in sorted({2, os.cpu_count() or 1, 8}):
             _forget(environment, out)
             argv = [*build, "--workers", workers, "--jobs", str(jobs), *kernels[:100]]
-            yield _row(
-                f"100 kernels, 2 targets, {jobs} {workers}", 100, Figures.of([once(argv, environment)]), None
-            )
+            yield _row(f"100 kernels, {jobs} {workers}", 100, Figures.of([once(argv, environment)]), None)
     _forget(environment, out)
     shutil.rmtree(work / "kernels")
 
