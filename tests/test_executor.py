@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.build import attempt, build
+from imagekit.command import run as run_program
 from imagekit.errors import BuildError, KernelError, RecipeError, TryAgainError, from_json
 from imagekit.events import Event, StepDone, StepPhase, StepRetried, StepStarted
 from imagekit.executor import Executor, Outcome, Processes, Task, Threads, machine
@@ -137,6 +139,25 @@ def test_a_task_goes_to_json_and_back(store: Store, tmp_path: Path) -> None:
     assert Outcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
 
 
+def test_a_folder_by_another_name(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What travels is the whole path, and what the folder looked like may have been seen by a shorter one."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "file").write_text("bytes")
+    monkeypatch.chdir(tmp_path)
+    step = Step("local", local, {"files-0": Source(Path("site"))})
+    with store.in_use():
+        runner = Runner(store)
+        runner.run(step, {}, "app")
+        task = runner.task(step, {}, "app")
+        again = Task.from_json(json.loads(json.dumps({**task.to_json(), "run": "imagekit.stages:write_text"})))
+        assert again.inputs["files-0"].source == str(tmp_path / "site")
+        for source in (again.inputs["files-0"].input(store), task.inputs["files-0"].input(store)):
+            source.check()
+        (tmp_path / "site" / "file").write_text("other bytes")
+        with pytest.raises(TryAgainError):
+            again.inputs["files-0"].input(store).check()
+
+
 def local(_inputs: Mapping[str, Input], out: Path, _options: Mapping[str, Json]) -> None:
     out.write_text(str(os.getpid()))
 
@@ -236,4 +257,35 @@ def test_no_worker_outlives_who_started_it(store: Store, tmp_path: Path, number:
     os.kill(front, number)
     assert gone(worker)
     os.waitpid(front, 0)
+    assert left(store) == []
+
+
+GIVING_UP = """
+import json, os, sys
+from pathlib import Path
+sys.path[:] = json.loads(sys.argv[1])
+import farmer
+from imagekit.build import Terms, attempt, executor
+from imagekit.plan import Output, Plan, Step
+from imagekit.runner import Runner
+from imagekit.stages import text_step
+from imagekit.store import Store
+runner, out = Runner(Store(Path(sys.argv[2]))), Path(sys.argv[4])
+steps = [text_step("text", "x"), Step("waiting", farmer.waiting, {}, {"fifo": sys.argv[3]})]
+plan = Plan.of(Output(step.name, "xen", out / step.name, step, {}) for step in steps)
+read = lambda: os.path.exists(sys.argv[3]) and Path(sys.argv[3]).stat().st_size > 0
+built = attempt(plan, runner, executor(runner, 2, "processes"), Terms(draining=read, grace=0.5))
+print(json.dumps([[one.image for one in built.artifacts], [one.image for one in built.missing]]))
+"""
+
+
+@pytest.mark.usefixtures("plugin")
+def test_what_outlasts_the_grace_is_given_up(store: Store, tmp_path: Path) -> None:
+    """A step would go on for a minute after the signal; the run ends, and what is whole is placed."""
+    begun = time.monotonic()
+    arguments = ("-c", GIVING_UP, json.dumps(sys.path), store.root, tmp_path / "pid", tmp_path / "out")
+    done = run_program(sys.executable, *arguments)
+    assert json.loads(done.text()) == [["text"], ["waiting"]]
+    assert gone(int((tmp_path / "pid").read_text()))
+    assert time.monotonic() - begun < 30
     assert left(store) == []

@@ -33,7 +33,10 @@ def plan(
     as_json: AsJson = False,
     verbose: Verbose = 0,  # noqa: ARG001 -- its callback acts
 ) -> None:
-    """Print the steps of a build, each with run or cached, and why; nothing is made."""
+    """Print the steps of a build, each with run or cached, and why; no image is made.
+
+    Commands of root.run run here, too, where the kernel comes of their tree: what follows depends on it.
+    """
     wanted = asked.request(
         paths, target, output, sets, cmdline=cmdline, memory=memory, layout=layout, size=size, boot=boot
     )
@@ -65,7 +68,7 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
         (step.image, step.step, ",".join(step.targets), "cached" if step.cached else "run", step.reason)
         for step in planned
     ]
-    say(aligned([("image", "step", "target", "", "why"), *rows]))
+    say(aligned([("image", "step", "target", "state", "why"), *rows]))
     say("")
     say(aligned([("image", "target", "artifact"), *outputs]))
     for note in notes:
@@ -79,6 +82,9 @@ def _notes(prepared: "Prepared") -> "Iterator[str]":
     yield from prepared.remarks
     for one in prepared.pending:
         yield f"{one.image}: the steps after {one.step.step} depend on the kernel that its tree will have"
+    for name, image in prepared.images.items():
+        if image.root.run and image.kernel is None:
+            yield f"{name}: its commands (root.run) have run, or were cached: the kernel comes of their tree"
     for output in prepared.plan.outputs:
         if output.companions[SUFFIX].options.get("guestfs"):
             yield f"{output.image} for {output.target}: made by guestfs: no two builds are the same bytes"

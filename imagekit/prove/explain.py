@@ -21,8 +21,17 @@ _WORDS = (
     (r"Unable to find partition containing kernel", "pygrub finds no menu that names a kernel"),
     (r"PHYS32_ENTRY|Image is not capable of booting inside a HVM", "the kernel has no entry for PVH"),
     (r"Unable to open .*kernel|[Ff]ile not found", "the kernel that the menu names is not on the disk"),
-    (r"memory|allocation", "the guest's memory is perhaps too small"),
+    (r"(?i)(out of|not enough|insufficient|allocate|free)\b.{,40}\bmemory|alloc\w*\W+fail|deadlocked on memory",
+     "the guest's memory is perhaps too small"),
 )  # fmt: skip
+# What Linux, initramfs-tools, dracut, Arch's and small initrds say on the console when the root is not there.
+_NO_ROOT = (
+    (
+        r"no root file system|VFS: (Unable to mount root|Cannot open root device)|Gave up waiting for root|"
+        r"ALERT!.* does not exist|Warning: /dev/\S+ does not exist|Unable to find root device"
+    ),
+    "the guest does not find its root: root= names something else, or its initrd cannot open it (drivers, LVM)",
+)
 _FAULT = re.compile(r"#[A-Z]{2}(?![A-Z])|[Uu]nhandled|crashed on cpu")  # Xen on a guest that it ends
 _LAST = 12
 _SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
@@ -42,7 +51,7 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     lines += ["the console's last lines:", *(f"  {line}" for line in console[-_LAST:])] if console else []
     if not console:
         lines.append("the console is empty")
-    if reasons := _in_the_image(image, way) or _in_the_words(boot.said):
+    if reasons := _in_the_image(image, way) or _in_the_words(boot):
         lines += ["in the image:", *(f"  {reason}" for reason in reasons)]
     return "\n".join(lines)
 
@@ -74,5 +83,9 @@ def _in_the_image(image: Path, way: Way) -> list[str]:
     return list(dict.fromkeys(against))
 
 
-def _in_the_words(said: str) -> list[str]:
+def _in_the_words(boot: Boot) -> list[str]:
+    console = plain(boot.console.decode(errors="backslashreplace"))
+    if re.search(_NO_ROOT[0], console):
+        return [_NO_ROOT[1]]
+    said = f"{boot.said}\n{console}"
     return [meaning for pattern, meaning in _WORDS if re.search(pattern, said)][:1]

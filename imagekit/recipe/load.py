@@ -15,6 +15,7 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.disks import check_disk
 from imagekit.recipe.models import Image, Recipe
 from imagekit.recipe.systems import DISKIMAGE_BUILDER
+from imagekit.recipe.text_keys import holds_text
 from imagekit.recipe.values import MBR_LARGEST, MIB
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")  # $${ stands for ${
@@ -65,14 +66,18 @@ def stem(path: Path) -> str:
 
 
 def setting(text: str) -> tuple[str, object]:
-    """Return (key, value) of a `key=value` from the command line; the value is TOML, or else a text."""
+    """Return (key, value) of a `key=value` from the command line; the value is TOML, or else a text.
+
+    So are digits, where a key holds a text.
+    """
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise UsageError(f"--set wants key=value, not {text!r}", hint="--set filesystem.type=ext4")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
+        found = tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
         return key, value
+    return key, found if isinstance(found, str | list | dict) or not holds_text(key) else value
 
 
 def _images(

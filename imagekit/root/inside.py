@@ -8,6 +8,7 @@ modules, and device nodes that it makes cannot be opened.
 
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -53,7 +54,7 @@ exec "$@"
 _KEEP_END = """
 log=$1 most=$2
 shift 2
-{ { "$@" 3>&-; echo $? >&3; } 2>&1 | { head -c "$most" | tee -a "$log"; cat; } 3>&- | tail -c 4000 >&2; } 3>&1
+{ { "$@" 3>&-; echo $? >&3; } 2>&1 | { head -c "$most" | tee -a "$log"; cat; } 3>&- | tail -c 8000 >&2; } 3>&1
 """
 _LOGGED = 16 << 20  # bytes a command: one may talk until its time is over
 _CAPABILITIES = (
@@ -71,7 +72,14 @@ _NO_SUCH = {
     126: "it cannot be executed: is the tree of this machine's architecture?",
     127: "the tree has it not",
 }
-_LINES = 15
+# What programs say that look for a host, or for a way to it.
+_UNREACHED = re.compile(
+    r"resolv|name resolution|network is unreachable|no route to host|cannot connect|"
+    r"(could not|couldn't|failed to|unable to) (connect|fetch|download)|connection (refused|failed|timed out)",
+    re.IGNORECASE,
+)
+_OFFLINE = "it has no network unless network = true"
+_LINES = 40
 _KILLED = 128 + 9
 _PATIENCE = 60  # seconds in which what was killed ends
 _ALL_IDS = str((1 << 32) - 1)
@@ -86,8 +94,8 @@ def main(job: Path) -> int:
     try:
         nodes = unpack(Path(told["root"]), {name: Path(path) for name, path in told["inputs"].items()}, folder)
         with _mount_points(folder):
-            for command in told["commands"]:
-                _run(folder, command, told["epoch"], told["log"])
+            for number, command in enumerate(told["commands"], 1):
+                _run(folder, number, command, told["epoch"], told["log"])
         write_folder(folder, Path(told["out"]), told["epoch"], nodes)
     except ImagekitError as error:
         failed = {"brief": error.brief, "details": error.details, "hint": error.hint}
@@ -99,12 +107,12 @@ def main(job: Path) -> int:
     return 0
 
 
-def _run(tree: Path, command: Mapping[str, Any], epoch: int, log: str) -> None:
+def _run(tree: Path, number: int, command: Mapping[str, Any], epoch: int, log: str) -> None:
     argv, network, seconds = command["argv"], command["network"], command["timeout"]
     environment = {**_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(epoch), **command["environment"]}
     kept = ",".join(f"+{name}" for name in _CAPABILITIES)
-    shown = plain(command["shown"].strip().partition("\n")[0])[:_SHOWN]
-    print(f"{COMMAND}{shown}", flush=True)
+    which = f"command {number} of root.run"
+    print(f"{COMMAND}{plain(_shown(command))}", flush=True)
     begun = time.monotonic()
     with _name_servers(tree, wanted=network):
         done = run(
@@ -121,16 +129,23 @@ def _run(tree: Path, command: Mapping[str, Any], epoch: int, log: str) -> None:
     details = "\n".join(said.splitlines()[-_LINES:])
     if status == _KILLED and time.monotonic() - begun >= seconds:
         raise BuildError(
-            f"a command of root.run did not end within {seconds} s: {shown}",
+            f"{which} did not end within {seconds} s: {_shown(command)}",
             details=details,
             hint="it was ended, with all that it had started; timeout = … gives it longer",
         )
     if status:
         raise BuildError(
-            f"a command of root.run failed (exit status {status}): {shown}",
+            f"{which} failed (exit status {status}): {_shown(command)}",
             details=details,
-            hint=_NO_SUCH.get(status, "" if network else "it has no network unless network = true"),
+            hint=_NO_SUCH.get(status, _OFFLINE if not network and _UNREACHED.search(said) else ""),
         )
+
+
+def _shown(command: Mapping[str, Any]) -> str:
+    """Return the first line of a command, with … where it goes on."""
+    text: str = command["shown"].strip()
+    line = text.partition("\n")[0][:_SHOWN]
+    return line if line == text else f"{line}…"
 
 
 def _option() -> str:

@@ -5,7 +5,6 @@ however that comes (docs/decisions/0015). Loop devices are the kernel's: the sto
 """
 
 import os
-import tarfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ from imagekit import command, events
 from imagekit.errors import BuildError, RecipeError, ToolError
 from imagekit.plan import Input, Json, Source, Step
 from imagekit.recipe import DiskImageBuilder, Image
-from imagekit.systems import elements, needs, packages, sources
+from imagekit.systems import elements, needs, packages, sources, static_dev
 from imagekit.systems.hooks import Hooks
 
 _ELEMENT = "element-"
@@ -54,7 +53,7 @@ def tree_step(image: Image, epoch: int, memory: Path) -> tuple[Step, list[str]]:
     # Those of diskimage-builder's own are told by its version.
     own = {name: path for name, path in found.items() if path.parent != folders[-1]}
     inputs: dict[str, Source | Step] = {f"{_ELEMENT}{name}": Source(path) for name, path in own.items()}
-    return Step("diskimage-builder", write_tree, inputs, options, needs=("os",)), silent
+    return Step("diskimage-builder", write_tree, inputs, options, revision=2, needs=("os",)), silent
 
 
 def write_tree(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
@@ -87,12 +86,8 @@ def write_tree(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Jso
         raise BuildError(
             hooks.failed(), details=f"{error.brief}\n{_tail(log)}".rstrip(), hint=f"the whole log: {log}"
         ) from error
-    with tarfile.open(work / "tree.tar", "a:") as tar:
-        for name in ("./proc", "./sys"):  # diskimage-builder leaves them out, and systemd mounts there
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, 0o555
-            tar.addfile(folder)
-    (work / "tree.tar").rename(out)
+    static_dev.settle(work / "tree.tar", out)
+    (work / "tree.tar").unlink()
 
 
 def _arguments(work: Path, options: Mapping[str, Json]) -> list[str | Path]:

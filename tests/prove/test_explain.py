@@ -38,6 +38,27 @@ def test_words_have_a_meaning(said: str, meaning: str, good: Path) -> None:
     assert len(lines) == 5
 
 
+@pytest.mark.parametrize(
+    "console, meaning",
+    [
+        (b"no root file system: /dev/mapper/vg0-root\r\n", "does not find its root"),
+        (b"VFS: Unable to mount root fs on unknown-block(0,0)\r\n", "does not find its root"),
+        (b"ALERT!  LABEL=root does not exist.  Dropping to a shell!\r\n", "does not find its root"),
+        (b"Kernel panic - not syncing: System is deadlocked on memory\r\n", "memory is perhaps too small"),
+    ],
+)
+def test_words_of_a_guest(console: bytes, meaning: str, good: Path) -> None:
+    said = "xc: detail: elf_load_binary: phdr 0 at 0x1000000\nxc: detail: domain memory 64 MB, allocation done"
+    told = explain(ended(said, console, Verdict.CRASHED), good, Way.PYGRUB_PV).splitlines()
+    assert told[-2] == "in the image:"
+    assert meaning in told[-1]
+
+
+def test_words_of_memory_alone_explain_nothing(good: Path) -> None:
+    said = "xc: detail: domain memory 64 MB, allocation done"
+    assert "in the image" not in explain(ended(said, b"hello\n", Verdict.CRASHED), good, Way.PYGRUB_PV)
+
+
 def test_words_without_a_meaning_stand_for_themselves(good: Path) -> None:
     told = explain(ended("something new"), good, Way.PYGRUB_PV)
     assert told == "xl and the boot loader said:\n  something new\nthe console is empty"

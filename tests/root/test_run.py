@@ -159,7 +159,15 @@ def test_the_tree_s_own_resolv_conf_comes_back(cli: Cli, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "command,words",
     [
-        ('run = "echo begun; echo bad >&2; exit 7"', ["exit status 7", "begun", "bad", "no network unless"]),
+        (
+            'run = "echo begun; echo bad >&2; exit 7"',
+            ["command 1 of root.run failed (exit status 7)", "bad"],
+        ),
+        (
+            'run = "echo Could not resolve host: example.org >&2; exit 6"',
+            ["exit status 6", "it has no network unless network = true"],
+        ),
+        ('run = "id"\n[[root.run]]\nrun = "exit 9"', ["command 2 of root.run failed (exit status 9): exit 9"]),
         (
             'run = "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done"\ntimeout = 3',
             ["within 3 s", "yyyy"],
@@ -167,7 +175,7 @@ def test_the_tree_s_own_resolv_conf_comes_back(cli: Cli, tmp_path: Path) -> None
         ('run = "false-command"', ["exit status 127", "not found"]),
         ('run = ["/bin/none"]', ["exit status 127", "the tree has it not"]),
         ('run = ["/boot/vmlinuz-6.1"]', ["exit status 126", "of this machine's architecture?"]),
-        ('run = "id\\nfalse\\ntouch /x"', ["exit status 1)", ": id\n"]),
+        ('run = "id\\nfalse\\ntouch /x"', ["exit status 1)", ": id…\n"]),
         ('run = "echo begun; (sleep 1000 &); sleep 1000"\ntimeout = 1', ["did not end within 1 s", "begun"]),
         ('run = "rm -r /proc /dev 2>/dev/null || kill -9 1; kill 1; exit 3"', ["exit status 3"]),
     ],
@@ -178,6 +186,7 @@ def test_one_that_fails(command: str, words: list[str], cli: Cli, tmp_path: Path
     assert not (tmp_path / "a.raw").exists()
     for word in words:
         assert word in said.err
+    assert ("network = true" in said.err) == ("resolve" in command)
 
 
 def test_what_they_say_is_in_a_log(cli: Cli, tmp_path: Path) -> None:
@@ -309,6 +318,13 @@ def test_a_line_of_ids(tmp_path: Path) -> None:
         (tmp_path / "subuid").write_text(f"rootless:1:2\n{line}\n")
         assert has_range(tmp_path / "subuid")
     assert not has_range(tmp_path / "none")
+
+
+def test_a_plan_tells_that_they_run(cli: Cli, tmp_path: Path) -> None:
+    said = cli("plan", recipe(tmp_path, 'run = "id"'))
+    assert said.code == 0, said.err
+    assert "os: its commands (root.run) have run, or were cached" in said.err
+    assert said.out.splitlines()[0].split() == ["image", "step", "target", "state", "why"]
 
 
 def test_without_a_system(cli: Cli, tmp_path: Path) -> None:

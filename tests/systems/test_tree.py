@@ -104,6 +104,8 @@ def test_a_tree_is_made_once(recipe: Path, make: Make, store: Store, tmp_path: P
         "machine-id": "uninitialized\n",
     }
     assert {"./proc", "./sys", "./dev"} <= names
+    nodes = ["console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"]
+    assert sorted(name for name in names if name.startswith("./dev/")) == [f"./dev/{name}" for name in nodes]
     assert not names & {"./etc/dib-manifests", "./etc/passwd-", "./var/log/dpkg.log"}
 
     told.clear()
