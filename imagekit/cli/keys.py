@@ -39,7 +39,7 @@ def new(
 ) -> None:
     """Make a private key, pk.pem, and a self-signed certificate, cert.pem. EC2 need not know them."""
     if ed25519:
-        from imagekit.provenance.keys import PRIVATE, PUBLIC, new_pair  # noqa: PLC0415 -- --help need not import it
+        from imagekit.ed25519 import PRIVATE, PUBLIC, new_pair  # noqa: PLC0415 -- --help need not import it
 
         _keep(output / PRIVATE, output / PUBLIC, new_pair, "public_key", as_json=as_json)
         return

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagekit import ed25519 as keys
 from imagekit.artifact import Sidecar, sidecar_path
 from imagekit.errors import UsageError, VerificationError
-from imagekit.provenance import dsse, files, keys, strict, sums
+from imagekit.provenance import dsse, files, strict, sums
 from imagekit.provenance.statement import PROVENANCE, PUBLICATION, TEST_RESULT, Statement, listed, parse, sha256_of
 from imagekit.verify import Check
 from imagekit.verify.check import passed

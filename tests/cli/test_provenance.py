@@ -21,13 +21,14 @@ from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement as TheirStatement
 
+from imagekit import ed25519 as keys
 from imagekit import proof
 from imagekit.artifact import Sidecar
 from imagekit.build import Runner, build
 from imagekit.command import run
+from imagekit.ed25519 import PRIVATE, PUBLIC, new_pair
 from imagekit.prepare import Request, prepare
-from imagekit.provenance import dsse, keys, sums
-from imagekit.provenance.keys import PRIVATE, PUBLIC, new_pair
+from imagekit.provenance import dsse, sums
 from imagekit.provenance.record import Build
 from imagekit.provenance.signing import sign
 from imagekit.store import Store

@@ -78,10 +78,10 @@ def test_the_environment_may_hold_the_key(
         (["--store", "s3://bucket/x", "--trust-unsigned"], "signed only"),
         (["--store", "{farm}"], "could be believed"),
         (["--store", "{farm}", "--trust", "missing"], "cannot be read"),
-        (["--store", "{farm}", "--trust", "writer.pem"], "no Ed25519 public keys"),
-        (["--store", "{farm}", "--store-key", "writer.pub.pem"], "can be read by others"),
-        (["--store", "{farm}", "--store-key", "garbage"], "no Ed25519 key"),
-        (["--store", "{farm}", "--store-key", "rsa.pem"], "no Ed25519 key"),
+        (["--store", "{farm}", "--trust", "writer.pem"], "no Ed25519 public key"),
+        (["--store", "{farm}", "--store-key", "writer.pub.pem"], "that others may use"),
+        (["--store", "{farm}", "--store-key", "garbage"], "no Ed25519 private key"),
+        (["--store", "{farm}", "--store-key", "rsa.pem"], "no Ed25519 private key"),
     ],
 )
 def test_what_cannot_be_meant(

@@ -12,8 +12,9 @@ from securesystemslib.exceptions import VerificationError as TheirError
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from securesystemslib.signer._key import SSlibKey
 
+from imagekit import ed25519 as keys
 from imagekit.errors import UsageError, VerificationError
-from imagekit.provenance import dsse, keys
+from imagekit.provenance import dsse
 
 # RFC 8032, section 7.1, tests 1 and 2.
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRIVATE, PUBLIC = "signing-key.pem", "signing-key.pub.pem"
 _LARGEST = 1 << 16
+_END = b"-----END PUBLIC KEY-----\n"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -36,33 +37,53 @@ def new_pair() -> tuple[bytes, bytes]:
 
 def private_key(path: Path) -> "Ed25519PrivateKey":
     """Return the private key in a file; UsageError when others may read it, or for what is none."""
+    return private_key_of(_read(path, private=True), str(path))
+
+
+def private_key_of(data: bytes, whose: str) -> "Ed25519PrivateKey":
+    """Return the private key in a PEM; UsageError for what is none."""
     with _extra():
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
-    data = _read(path, private=True)
     try:
         key = load_pem_private_key(data, None)
     except (ValueError, TypeError):
         key = None  # what the library says might quote the file
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(
-            f"{path} is no Ed25519 private key in PEM, without a password", hint="imagekit keys new --ed25519"
+            f"{whose} is no Ed25519 private key in PEM, without a password", hint="imagekit keys new --ed25519"
         )
     return key
 
 
 def public_key(path: Path) -> "Ed25519PublicKey":
     """Return the public key in a file; UsageError for what is none."""
+    return _public_key(_read(path), path)
+
+
+def public_keys(path: Path) -> "list[Ed25519PublicKey]":
+    """Return all public keys in a file, one PEM after the other; UsageError where there is none."""
+    pieces = _read(path).split(_END)[:-1]
+    if not pieces:
+        raise _no_public_key(path)
+    return [_public_key(piece + _END, path) for piece in pieces]
+
+
+def _public_key(data: bytes, path: Path) -> "Ed25519PublicKey":
     with _extra():
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
     try:
-        key = load_pem_public_key(_read(path))
+        key = load_pem_public_key(data)
     except ValueError:
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise UsageError(f"{path} is no Ed25519 public key in PEM", hint=f"{PUBLIC}, of `imagekit keys new`")
+        raise _no_public_key(path)
     return key
+
+
+def _no_public_key(path: Path) -> UsageError:
+    return UsageError(f"{path} is no Ed25519 public key in PEM", hint=f"{PUBLIC}, of `imagekit keys new`")
 
 
 def key_id(key: "Ed25519PublicKey") -> str:
