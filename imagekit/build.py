@@ -4,6 +4,7 @@ Nothing is decided here. A step runs when its key has no result; a key is made o
 reads, so it is known once they are.
 """
 
+import errno
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ class SourceInput:
             return digest_tree(self.path, kept=self.kept) if self.path.is_dir() else digest_file(self.path)
         except OSError as error:
             self.check()
-            raise _unreadable(Path(error.filename or self.path), error) from error
+            raise _unreadable(self, error) from error
 
     @cached_property
     def state(self) -> bytes:
@@ -200,7 +201,7 @@ class Runner:
                 known = SourceInput(source.path, source.kept)
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
-                raise _unreadable(source.path, error) from error
+                raise _unreadable(source, error) from error
             self._sources[source.path, source.kept] = known
         return known
 
@@ -305,8 +306,9 @@ def _check(inputs: Mapping[str, Input]) -> None:
             source.check()
 
 
-def _unreadable(path: Path, error: OSError) -> RecipeError:
-    return RecipeError(f"{path} cannot be read", details=str(error.strerror))
+def _unreadable(source: Source | SourceInput, error: OSError) -> RecipeError:
+    hint = "a system's folder wants root, or comes as a tar" if source.kept and error.errno == errno.EACCES else ""
+    return RecipeError(f"{error.filename or source.path} cannot be read", details=str(error.strerror), hint=hint)
 
 
 def _images(plan: Plan) -> dict[Step, str]:
