@@ -150,7 +150,7 @@ class Runner:
                 known = SourceInput(source.path, source.kept)
                 known.state  # noqa: B018 -- its state before anything is read
             except OSError as error:
-                raise unreadable(source.path, error) from error
+                raise unreadable(source.path, error, kept=source.kept) from error
             self._sources[source.path, source.kept] = known
         return known
 

@@ -1,5 +1,6 @@
 """A source of the user's, as the steps that read it get it."""
 
+import errno
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ class SourceInput:
             return digest_tree(self.path, kept=self.kept) if self.path.is_dir() else digest_file(self.path)
         except OSError as error:
             self.check()
-            raise unreadable(Path(error.filename or self.path), error) from error
+            raise unreadable(self.path, error, kept=self.kept) from error
 
     @cached_property
     def state(self) -> bytes:
@@ -50,6 +51,7 @@ class SourceInput:
             raise TryAgainError(f"{self.path} changed while it was read", hint="run it again when it is at rest")
 
 
-def unreadable(path: Path, error: OSError) -> RecipeError:
-    """Return the error for a source that cannot be read."""
-    return RecipeError(f"{path} cannot be read", details=str(error.strerror))
+def unreadable(path: Path, error: OSError, *, kept: bool) -> RecipeError:
+    """Return the error for a source that cannot be read; `kept` is a system's folder."""
+    hint = "a system's folder wants root, or comes as a tar" if kept and error.errno == errno.EACCES else ""
+    return RecipeError(f"{error.filename or path} cannot be read", details=str(error.strerror), hint=hint)

@@ -4,8 +4,9 @@ Times are seconds since 1970, sizes bytes. Nothing of it is a secret: of the set
 names are kept, of receipts no details.
 """
 
+import json
 import socket
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -139,4 +140,13 @@ class Run(Model):
 
     def to_bytes(self) -> bytes:
         """Return the file's content: JSON, a newline at the end."""
-        return self.model_dump_json(indent=1, by_alias=True).encode() + b"\n"
+        return json.dumps(_readable(self.model_dump(mode="json", by_alias=True)), indent=1).encode() + b"\n"
+
+
+def _readable(value: Any) -> Any:  # noqa: ANN401 -- JSON
+    """Return JSON in which bytes of a file's name that are no text are escaped."""
+    if isinstance(value, str):
+        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if isinstance(value, dict):
+        return {_readable(key): _readable(one) for key, one in value.items()}
+    return [_readable(one) for one in value] if isinstance(value, list) else value

@@ -273,9 +273,9 @@ def test_places_that_cannot_be_written(cli: Cli, hello: Path, tmp_path: Path) ->
     said = cli("build", hello, "-o", "folder.raw")
     assert said.code == 2
     assert "error: folder.raw.xml is a folder" in said.err
-    said = cli("build", hello, "-o", "x.raw", "--depfile", "none/x.d")
+    said = cli("build", hello, "-o", "x.raw", "--depfile", "file/x.d")
     assert said.code == 1
-    assert "error: none/x.d cannot be written" in said.err
+    assert "error: file/x.d cannot be written" in said.err
 
 
 def test_tracebacks_only_on_demand(cli: Cli, hello: Path) -> None:

@@ -15,6 +15,12 @@ from tests.cli.conftest import SCRIPT, Cli
 SECRET = "hunter2"  # noqa: S105 -- of nobody
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the records where the tests look for them."""
+    monkeypatch.setenv("IMAGEKIT_STATE_DIR", str(tmp_path / "state"))
+
+
 def last(folder: Path) -> Run:
     return read(latest(folder / "state"))
 

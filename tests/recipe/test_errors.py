@@ -202,6 +202,30 @@ def test_a_hint_tells_no_secret(refused: Refused) -> None:
     assert refused("memory = 77").endswith('(is 77)\nhint: "77MiB"')
 
 
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        (
+            '[[root.files]]\nfrom = "x"\nowner = "me"',
+            """root.files.0.owner: two numbers are expected: "UID:GID" (is 'me')""",
+        ),
+        (
+            '[[root.files]]\nfrom = "x"\nmode = "rw"',
+            """root.files.0.mode: an octal mode is expected: "0640" (is 'rw')""",
+        ),
+        ('[root]\nhostname = "a_b"', "root.hostname: a host name is of letters, digits, - and ."),
+        ('[[root.ssh]]\nuser = "A"\nkeys = ["k"]', "root.ssh.0.user: a user's name is of small letters"),
+        ("[[root.run]]\nrun = 5", "root.run.0.run: a command is a text, or a list"),
+        ('[[root.run]]\nrun = ""', "root.run.0.run: a command is a text, or a list"),
+        ("[disk]\nlvm = true", "disk.lvm: a table is expected (is true)"),
+    ],
+)
+def test_no_words_of_pydantic_s(text: str, words: str, refused: Refused) -> None:
+    said = refused(f'kernel = "a.xen"\n{text}\n')
+    assert words in said
+    assert "\n" not in said.strip()
+
+
 def test_five_problems_at_once(refused: Refused) -> None:
     lines = refused("\n".join(f"wrong{number} = {number}" for number in range(7))).splitlines()
     assert [line.split(" ")[1] for line in lines] == [f"wrong{number}:" for number in range(5)]

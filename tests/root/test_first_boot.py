@@ -4,15 +4,16 @@ import json
 import os
 import shutil
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from imagekit.command import run
-from tests.cli.conftest import Cli, cli
+from tests.cli.conftest import Cli, cli, script
 from tests.root.conftest import entry, tar_bytes
 
-__all__ = ["cli"]
+__all__ = ["cli", "script"]
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPfp6sXYzNdDJNpGlgMEZXc0V3PCzt4TzrG1wIcFU3eh me@here"
 PASSWD = b"root:x:0:0::/root:/bin/sh\nme:x:1000:1001::/home/me:/bin/sh\nbad:x:y:1::/b:\n"
@@ -224,6 +225,26 @@ def test_a_system_s_folder_keeps_modes(tree: Path, cli: Cli, tmp_path: Path) -> 
     os.setxattr(tree / "etc" / "su", "user.note", b"other")
     built_of_folder(cli, tmp_path)
     assert "user.note (5)" in run("debugfs", "-R", "ea_list /etc/su", tmp_path / "a.raw").text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("name,mode", [("etc/shadow", 0o600), ("priv", 0o700)])
+def test_what_of_a_system_s_folder_cannot_be_read(name: str, mode: int, script: Cli) -> None:
+    folder = Path(tempfile.mkdtemp())  # where another user can go
+    try:
+        for below in ("own/etc", "own/priv"):
+            (folder / below).mkdir(parents=True)
+        (folder / "own" / "etc" / "shadow").write_text("root:!::\n")
+        (folder / "own" / name).chmod(mode)
+        (folder / "os.toml").write_text('[root]\nfrom = "own"\n')
+        folder.chmod(0o777)
+        before = (str(shutil.which("setpriv")), "--reuid=65534", "--clear-groups")
+        environment = {"IMAGEKIT_CACHE_DIR": str(folder / "cache"), "HOME": str(folder)}
+        said = script("build", folder / "os.toml", before=before, env=environment)
+        assert (said.code, f"own/{name} cannot be read" in said.err) == (2, True), said.err
+        assert "a system's folder wants root, or comes as a tar" in said.err
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
