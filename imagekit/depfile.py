@@ -22,7 +22,7 @@ def write_depfile(path: Path, prepared: Prepared) -> None:
     rule = " ".join(escaped(str(output.path)) for output in prepared.plan.outputs) + ":"
     lines = [" \\\n ".join((rule, *map(escaped, sources)))]
     lines += [f"{escaped(source)}:" for source in sources]
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
+    beside = path.parent / f".{path.name}.{os.getpid()}.{get_ident()}.imagekit"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # as for the artifact, which comes after it
         beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))

@@ -296,7 +296,7 @@ def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[st
 
 def _places(chosen: Sequence[tuple[Image, str]], out: str | None) -> list[Path]:
     """Return where each artifact goes: -o FILE for one, -o DIR/ for many, else here."""
-    if out is not None and not out.endswith("/") and not Path(out).is_dir():
+    if chosen and out is not None and not out.endswith("/") and not Path(out).is_dir():
         if len(chosen) > 1:
             raise UsageError(
                 f"-o {out} names one file, and {len(chosen)} artifacts are to be made",

@@ -9,6 +9,7 @@ import typer
 
 from imagekit.cli import asked
 from imagekit.cli import shared as farm
+from imagekit.cli.after import After
 from imagekit.cli.attest import SignWith, conclude, record
 from imagekit.cli.console import (
     AsJson,
@@ -17,23 +18,19 @@ from imagekit.cli.console import (
     Shown,
     Verbose,
     Workers,
-    cache_dir,
     say,
     settings,
-    state_dir,
     tell,
 )
 from imagekit.cli.recorded import expect, note_sources, recorded
-from imagekit.cli.summary import Ended, finish, show
+from imagekit.cli.summary import Ended, finish, show, show_failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imagekit.artifact import Artifact
     from imagekit.build import Built, Runner
     from imagekit.executor import Executor
     from imagekit.plan import Plan
-    from imagekit.prepare import Prepared
     from imagekit.receipt import Receipt
 
 
@@ -102,6 +99,7 @@ def build(
     from imagekit.build import Runner  # noqa: PLC0415 -- --help need not import what builds
     from imagekit.cli.plan import show as show_plan  # noqa: PLC0415
     from imagekit.depfile import write_depfile  # noqa: PLC0415
+    from imagekit.ed25519 import private_key  # noqa: PLC0415
     from imagekit.listeners import listening  # noqa: PLC0415
     from imagekit.prepare import prepare  # noqa: PLC0415
 
@@ -112,6 +110,8 @@ def build(
     store = farm.open_store(
         farm.wanted(store_url, trust, unsigned=trust_unsigned, required=store_required, writer=store_key)
     )
+    if sign_with is not None:
+        private_key(sign_with)  # before anything is made
     if dry_run:
         show_plan(wanted, store, as_json=as_json)
         return
@@ -132,11 +132,18 @@ def build(
                 )
                 note_sources(recorder, ended.built, prepared, runner)
                 trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
+        after = After(prepared, runner, quiet=silently, keep_going=keep_going)
+        good = ended.built.artifacts
         if prove and not settings.draining:
-            _prove(ended.built.artifacts, prepared, quiet=silently)
-        receipts = _publish(ended.built.artifacts, prepared, quiet=silently) if _publishes(publish) else ()
+            good = after.prove(good)
+        receipts = after.publish(good) if publish and not settings.draining else []
+        if sign_with is not None and not trail and not silently:
+            tell("nothing is signed: --provenance writes what --sign-with signs")
         conclude(trail, sign_with)
+        ended = ended._replace(later=after.failures)
         _report(ended, as_json=as_json, quiet=silently, receipts=receipts)
+        if quiet and ended.failures:
+            show_failures(ended.failures)
         finish(ended)
 
 
@@ -157,43 +164,6 @@ def _built(plan: "Plan", runner: "Runner", jobs: int, workers: Workers, *, keep_
         return attempt(plan, runner, chosen, Terms(keep_going, lambda: settings.draining))
     finally:
         settings.drains = False
-
-
-def _publishes(wanted: bool) -> bool:
-    return wanted and not settings.draining
-
-
-def _prove(artifacts: "Sequence[Artifact]", prepared: "Prepared", *, quiet: bool) -> None:
-    """Boot what has no proof yet."""
-    from imagekit import proof  # noqa: PLC0415
-    from imagekit.artifact import Sidecar  # noqa: PLC0415
-    from imagekit.cli.prove import Wish, expected_of, network_of, prove_one, report  # noqa: PLC0415
-    from imagekit.prove import Laboratory  # noqa: PLC0415
-
-    laboratory = Laboratory(cache_dir(), state_dir(), note=(lambda _: None) if quiet else tell)
-    proofs = []
-    for artifact in artifacts:
-        sidecar, image = Sidecar.read(artifact.path), prepared.images[artifact.image]
-        known = sidecar and proof.find(sidecar.digest, str(sidecar.boot["way"]), state_dir())
-        if known and known.expected == expected_of(image).told(network_of(image)):
-            if not quiet:
-                tell(f"{artifact.path}: proven before, {known.started}: {known.why}")
-        else:
-            proofs.append(prove_one(laboratory, artifact.path, Wish(), image))
-    report(proofs, as_json=False, quiet=quiet, result=False)
-
-
-def _publish(artifacts: "Sequence[Artifact]", prepared: "Prepared", *, quiet: bool) -> "list[Receipt]":
-    from imagekit.cli.goods import is_published  # noqa: PLC0415
-    from imagekit.cli.wish import Wish, publish_one  # noqa: PLC0415
-
-    wish = Wish({}, account={}, quiet=quiet)
-    return [
-        receipt
-        for artifact in artifacts
-        if is_published(artifact.target, prepared.images[artifact.image])
-        for receipt in publish_one(artifact.path, prepared.images[artifact.image], wish)
-    ]
 
 
 def _report(ended: Ended, *, as_json: bool, quiet: bool, receipts: "Sequence[Receipt]" = ()) -> None:

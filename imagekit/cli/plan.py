@@ -5,6 +5,8 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import typer
+
 from imagekit.cli import asked
 from imagekit.cli import shared as farm
 from imagekit.cli.console import AsJson, Verbose, say, tell
@@ -63,6 +65,7 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
         names = ("image", "target", "path")
         artifacts = [dict(zip(names, output, strict=True)) for output in outputs]
         say(json.dumps({"steps": [asdict(step) for step in planned], "artifacts": artifacts, "notes": notes}))
+        _finish(prepared)
         return
     rows = [
         (step.image, step.step, ",".join(step.targets), "cached" if step.cached else "run", step.reason)
@@ -73,6 +76,17 @@ def show(wanted: "Request", store: "Store", *, as_json: bool) -> None:
     say(aligned([("image", "target", "artifact"), *outputs]))
     for note in notes:
         tell(note)
+    _finish(prepared)
+
+
+def _finish(prepared: "Prepared") -> None:
+    """Tell what cannot be built, where the request is to go on, and exit as that build would."""
+    if prepared.failures:
+        from imagekit.cli.summary import show_failures  # noqa: PLC0415
+        from imagekit.failures import exit_code  # noqa: PLC0415
+
+        show_failures(prepared.failures)
+        raise typer.Exit(exit_code(prepared.failures))
 
 
 def _notes(prepared: "Prepared") -> "Iterator[str]":

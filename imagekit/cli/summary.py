@@ -24,11 +24,12 @@ class Ended(NamedTuple):
     built: "Built"
     prepared: "Prepared"
     keep_going: bool
+    later: "Sequence[Failure]" = ()  # of proofs and publications
 
     @property
     def failures(self) -> "tuple[Failure, ...]":
         """All that failed, before there was a plan and after."""
-        return (*self.prepared.failures, *self.built.failures)
+        return (*self.prepared.failures, *self.built.failures, *self.later)
 
     def to_json(self) -> dict[str, object]:
         """Return what `--json` prints; failures and what is missing where there may be any."""
@@ -54,9 +55,10 @@ def show(ended: Ended) -> None:
     if not many:
         for one in skipped:
             tell(f"{one.image}: not for {one.target}: {one.reason}")
-        tell(table(artifacts))
+        if artifacts:
+            tell(table(artifacts))
     if failures:
-        _show_failures(failures)
+        show_failures(failures)
     if many or failures or ended.built.missing:
         cached = sum(artifact.cached for artifact in artifacts)
         counts = {
@@ -75,16 +77,17 @@ def finish(ended: Ended) -> None:
 
     if settings.draining:
         missing = [f"not made: {one.image} for {one.target}, {one.path}" for one in ended.built.missing]
+        few = len(missing) <= _MANY or settings.verbosity
         raise TerminatedError(
             "terminated" + (f", {len(missing)} artifacts are not made" if missing else ""),
-            details="\n".join(missing),
+            details="\n".join(missing) if few else "",
             hint="the same command goes on from there" if missing else "",
         )
     if (code := exit_code(ended.failures)) is not ExitCode.DONE:
         raise typer.Exit(code)
 
 
-def _show_failures(failures: "Sequence[Failure]") -> None:
+def show_failures(failures: "Sequence[Failure]") -> None:
     """Tell of each failure in a table, and below it what was seen, and what to do about it, once each."""
     rows = [(one.image, one.target, str(int(one.error.exit_code)), one.error.brief) for one in failures]
     heads = ("failed", "target", "exit", "why")

@@ -1,6 +1,7 @@
 """A step shipped by its data, what comes of it, and who runs it."""
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -18,6 +19,8 @@ from imagekit.store import Store, Stored
 
 GROUP = "imagekit.targets"
 """The entry-point group of the packages whose functions may run beside ours."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,10 @@ class Outcome:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Outcome":
         """Read an outcome back."""
-        return cls(**{**content, "warnings": tuple(content["warnings"])})
+        found = cls(**{**content, "warnings": tuple(content["warnings"])})
+        if not _DIGEST.fullmatch(found.digest):
+            raise BuildError("a step was answered with what is no digest", details=repr(found.digest)[:100])
+        return found
 
 
 class Executor(Protocol):

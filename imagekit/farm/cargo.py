@@ -115,12 +115,17 @@ def _given(parcel: Parcel, store: Store, stack: ExitStack) -> Given:
 
 def _harmless(members: list[tarfile.TarInfo]) -> list[tarfile.TarInfo]:
     """VerificationError for what would be unpacked elsewhere than below its folder."""
-    links = {member.name for member in members if member.issym()}
+    links = {str(PurePosixPath(member.name)) for member in members if member.issym()}
+    seen: set[str] = set()
     for member in members:
-        names = [PurePosixPath(name) for name in (member.name, member.linkname if member.islnk() else ".")]
-        above = {str(one) for name in names for one in name.parents}
-        if any(name.is_absolute() or ".." in name.parts for name in names) or above & links or member.isdev():
+        name, target = PurePosixPath(member.name), PurePosixPath(member.linkname if member.islnk() else ".")
+        above = {str(one) for one in (*name.parents, target, *target.parents)}
+        strange = any(one.is_absolute() or ".." in one.parts for one in (name, target))
+        plain = member.isreg() or member.isdir() or member.issym() or member.islnk()
+        # A name that comes twice might be a link the first time, and be written through the second.
+        if strange or above & links or str(name) in seen or not plain:
             raise VerificationError("a folder in the store has names that lead out of it")
+        seen.add(str(name))
     return members
 
 

@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from secrets import token_hex
-from threading import Event
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import Any, Self
 
 from imagekit import errors, events
-from imagekit.errors import BuildError, ToolError, TryAgainError, UsageError
-from imagekit.events import Listener
+from imagekit.errors import BuildError, ToolError, TryAgainError, UsageError, VerificationError
+from imagekit.events import Listener, StepRetried, StepStarted, Warned
 from imagekit.executor import Outcome, Task, machine, make
 from imagekit.extras import missing
 from imagekit.farm.cargo import Sender, movable
@@ -28,8 +28,11 @@ from imagekit.store import Store
 _ADDRESS = re.compile(r"[a-z]+://(\[[0-9a-fA-F:]+\]|[\w.-]+):\d{1,5}", re.ASCII)
 _CONNECT = 10.0  # seconds
 _ARRIVAL = 10.0  # seconds in which a worker that can do it may still come
+_ALONE = 60.0  # seconds without any worker until what waits for one is given up
+_LOOK = 1.0  # seconds between two looks whether there are workers
 _AHEAD = 2  # tasks for each thread of a worker: one runs, one waits
 _SENDERS = 8
+_ONWARDS = "the same command goes on from there"
 
 
 class Dask:
@@ -43,9 +46,13 @@ class Dask:
         *,
         arrival: float = _ARRIVAL,
         connect: float = _CONNECT,
+        alone: float = _ALONE,
     ) -> None:
         if store.shared is None:
-            raise UsageError("workers elsewhere need a shared store", hint="--store s3://BUCKET/PREFIX")
+            raise UsageError(
+                "workers elsewhere need a shared store",
+                hint="--store s3://BUCKET/PREFIX or file:///PATH, with --store-key and --trust",
+            )
         self._client = _connected(address, connect)
         self._url = store.shared.url
         self._store, self._tell = store, tell
@@ -53,9 +60,14 @@ class Dask:
         self._arrival = arrival
         self._stopped = Event()
         self._pool = ThreadPoolExecutor(_SENDERS)  # sends what is read, and asks the store
-        self._running: set[Any] = set()
+        self._running: dict[Any, Task] = {}
+        self._begun: set[tuple[str, str]] = set()
+        self._asking, self._asked = Lock(), 0.0
+        self._known: Mapping[str, Any] = {}
         self._topic = f"imagekit-{token_hex(8)}"
         self._client.subscribe_topic(self._topic, self._heard)
+        self._left = Event()
+        Thread(target=self._watch, args=(alone,), name="workers", daemon=True).start()
 
     @property
     def capacity(self) -> int:
@@ -87,8 +99,31 @@ class Dask:
 
     def close(self) -> None:
         """Leave the scheduler; until then it may be used in one `with` after the other."""
+        self._left.set()
         self._pool.shutdown(wait=True)
+        with suppress(Exception):  # the scheduler may be what is gone
+            self._client.unsubscribe_topic(self._topic)
         self._client.close()
+
+    def _watch(self, patience: float) -> None:
+        """Say when no worker is left that can run a step, and give it up when none comes: Dask would wait."""
+        since: dict[Any, float] = {}
+        while not self._left.wait(_LOOK):
+            try:
+                able = [set(worker["resources"]) for worker in self._workers().values()]
+            except TryAgainError:  # whoever waits is told by the client
+                return
+            waiting = {
+                remote: task
+                for remote, task in list(self._running.items())
+                if not any(set(task.needs) <= one for one in able)
+            }
+            if waiting and not since:
+                first = next(iter(waiting.values()))
+                self._tell(Warned(f"no worker is left that can run {first.step}; waiting {patience:g} s for one"))
+            since = {remote: since.get(remote, time.monotonic()) for remote in waiting}
+            if given_up := [remote for remote, begun in since.items() if time.monotonic() - begun > patience]:
+                self._client.cancel(given_up)
 
     def _send(self, task: Task, future: Future[Outcome]) -> None:
         try:
@@ -115,15 +150,32 @@ class Dask:
             resources=dict.fromkeys(task.needs, 1) or None,
             pure=False,
         )
-        self._running.add(remote)
-        remote.add_done_callback(lambda done: self._arrived(task, done, future))
+        self._running[remote] = task
+        remote.add_done_callback(lambda done: self._landed(task, done, future))
+
+    def _landed(self, task: Task, remote: Any, future: Future[Outcome]) -> None:
+        """Have an answer looked at: not by the client's own thread, which the store would keep waiting."""
+        self._running.pop(remote, None)
+        try:
+            self._pool.submit(self._arrived, task, remote, future)
+        except RuntimeError:  # we are leaving
+            self._arrived(task, remote, future)
 
     def _arrived(self, task: Task, remote: Any, future: Future[Outcome]) -> None:
-        self._running.discard(remote)
         try:
-            future.set_result(_outcome(task, remote))
+            future.set_result(self._believed(task, _outcome(task, remote)))
         except BaseException as error:  # noqa: BLE001 -- raised by who waits
             future.set_exception(error)
+
+    def _believed(self, task: Task, outcome: Outcome) -> Outcome:
+        """Return an outcome whose result a trusted writer has signed: a worker's word alone is nobody's."""
+        claim = self._store.shared.look_up(task.key) if self._store.shared is not None else None
+        if claim is None or (claim.step, claim.digest) != (task.step, outcome.digest):
+            raise VerificationError(
+                f"{task.image}: {task.step}: no trusted writer has signed what a worker answered",
+                hint="--trust names the public keys of the workers, which sign with their --store-key",
+            )
+        return outcome
 
     def _check_needs(self, task: Task) -> None:
         """ToolError when no worker can run a task; Dask would wait for one for ever."""
@@ -138,12 +190,23 @@ class Dask:
         raise TryAgainError(f"{task.image}: {task.step} was given up")
 
     def _workers(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
-        return found
+        """Return the workers by their addresses; TryAgainError when the scheduler is gone: then none are told."""
+        with self._asking:  # the answer tells of all of them: not for every step
+            if time.monotonic() - self._asked > _LOOK:
+                told = self._client.scheduler_info(n_workers=-1)
+                if "workers" not in told:
+                    raise TryAgainError("the scheduler is gone", hint=_ONWARDS)
+                self._known, self._asked = told["workers"], time.monotonic()
+            return self._known
 
     def _heard(self, event: tuple[float, Any]) -> None:
         with suppress(ValueError, KeyError, TypeError):  # whoever may talk to the scheduler may have said it
-            self._tell(events.from_json(json.loads(event[1])))
+            told = events.from_json(json.loads(event[1]))
+            if isinstance(told, StepStarted):
+                if (told.step, told.image) in self._begun:
+                    self._tell(StepRetried(told.step, told.image, "the worker that ran it is gone"))
+                self._begun.add((told.step, told.image))
+            self._tell(told)
 
 
 def _connected(address: str, limit: float) -> Any:
@@ -172,7 +235,9 @@ def _outcome(task: Task, remote: Any) -> Outcome:
             raise errors.from_json(answer)
         return Outcome.from_json(answer)
     if remote.status in {"cancelled", "lost"}:
-        raise TryAgainError(f"{task.image}: {task.step} was given up: the scheduler is gone, or told so")
+        raise TryAgainError(
+            f"{task.image}: {task.step} was given up: the scheduler, or every worker, is gone", hint=_ONWARDS
+        )
     error = remote.exception()
     if type(error).__name__ == "KilledWorker":
         raise BuildError(

@@ -47,7 +47,7 @@ def _done(content: dict[str, object], url: str) -> dict[str, object]:
         _check_tools(task)
         outcome = make(task, store, tell)
         if outcome.cached:  # here, which tells nothing of there
-            store.share(store.stored(outcome.digest))
+            store.offer(task.key, task.step, store.stored(outcome.digest))
         return outcome.to_json()
 
 

@@ -32,7 +32,7 @@ class Made:
         """The result of each step; TryAgainError when one was taken away since."""
         found = {}
         for step, looked in zip(self.plan.steps(), self.runner.look(self.plan), strict=False):
-            stored = self.runner.store.find(looked.key).result if looked.key else None
+            stored = self.runner.store.look(looked.key).result if looked.key else None
             if stored is None:
                 raise TryAgainError(
                     f"{self.output.image}: the result of {step.name} is gone", hint="build it again"
@@ -54,7 +54,7 @@ class Made:
     def contents(self) -> Contents:
         """Return what lies in the root file system."""
         root = next(step for step in self.plan.steps() if step.name == "root")
-        return contents(self.results[root].path, {name: self.path(one) for name, one in root.inputs.items()})
+        return contents(self.path(root), {name: self.path(one) for name, one in root.inputs.items()})
 
     def kernel(self) -> Path:
         """Return where the kernel lies."""
@@ -63,4 +63,4 @@ class Made:
 
     def path(self, one: Source | Step) -> Path:
         """Return where a step's input lies."""
-        return one.path if isinstance(one, Source) else self.results[one].path
+        return one.path if isinstance(one, Source) else self.runner.store.here(self.results[one]).path

@@ -18,7 +18,7 @@ _LARGEST = 256 << 20  # bytes of a record that is read
 
 def write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, beside it and renamed; its folder is made. OSError as it comes."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.imagekit")
+    beside = path.parent / f".{path.name}.{os.getpid()}.imagekit"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         beside.write_bytes(content)

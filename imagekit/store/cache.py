@@ -116,6 +116,11 @@ class Store:
         """Put a blob into the shared store, to be fetched by its digest; False when that could not be."""
         return self.give(stored.path, stored.blocks())
 
+    def offer(self, key: str, step: str, stored: Stored) -> None:
+        """Share a result that was found here, with its record, unless the shared store knows one."""
+        if self.shared is not None and self.shared.look_up(key) is None:
+            self._offered(self.shared, key, step, stored, stored.blocks())
+
     def give(self, path: Path, blocks: BlockMap) -> bool:
         """Put a file of the user's into the shared store, as `share` does."""
         return self.shared is not None and self.shared.give(path, blocks, self.workplaces)

@@ -72,7 +72,8 @@ class S3:
         """Copy an object onto itself: its time becomes now, and no byte leaves S3."""
         place = {"Bucket": self._bucket, "Key": self._prefix + name}
         with self._told():
-            self._client.copy_object(**place, CopySource=place, MetadataDirective="REPLACE")
+            # The managed copy, since one request copies 5 GiB at most.
+            self._client.copy(place, self._bucket, self._prefix + name, ExtraArgs={"MetadataDirective": "REPLACE"})
 
     def items(self, folder: str) -> Iterator[Item]:
         """Yield the objects below a folder."""

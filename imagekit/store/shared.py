@@ -170,7 +170,7 @@ class Shared:
 
     def _used(self, item: Item) -> None:
         """Mark an old file as used; who may not write leaves that to others."""
-        if time.time() - item.used > _DAY:
+        if time.time() - item.used > GRACE / 2:  # before it is no longer safe
             with suppress(ImagekitError):
                 self._backend.use(item.name)
 

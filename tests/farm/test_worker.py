@@ -89,6 +89,10 @@ def test_a_folder_that_leads_out_of_itself_is_not_unpacked(tmp_path: Path) -> No
         hostile(("link", tarfile.SYMTYPE, "/"), ("link/out", tarfile.REGTYPE, "")),
         hostile(("hard", tarfile.LNKTYPE, "../../out")),
         hostile(("null", tarfile.CHRTYPE, "")),
+        hostile(("./link", tarfile.SYMTYPE, "/"), ("link/out", tarfile.REGTYPE, "")),
+        hostile(("link", tarfile.SYMTYPE, "/out"), ("link", tarfile.REGTYPE, "")),
+        hostile(("b//link", tarfile.SYMTYPE, "/"), ("b/link/out", tarfile.REGTYPE, "")),
+        hostile(("link", tarfile.SYMTYPE, "/out"), ("hard", tarfile.LNKTYPE, "link")),
         hostile(("file", tarfile.REGTYPE, "")),
     ]
     for digest in cases:
