@@ -133,7 +133,7 @@ def build(
                 note_sources(recorder, ended.built, prepared, runner)
                 trail = record(ended.built.artifacts, prepared, runner, wanted=provenance)
         after = After(prepared, runner, quiet=silently, keep_going=keep_going)
-        good = ended.built.artifacts
+        good = list(ended.built.artifacts)
         if prove and not settings.draining:
             good = after.prove(good)
         receipts = after.publish(good) if publish and not settings.draining else []

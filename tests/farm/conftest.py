@@ -121,7 +121,7 @@ class Farm:
                     process.wait()
 
 
-@pytest.fixture(scope="package")  # others must not see the target of this package
+@pytest.fixture(scope="module")  # others must not see the target that it brings
 def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """A package with an entry point in the group of the targets, as somebody's own targets have."""
     folder = tmp_path_factory.mktemp("farm-site")
@@ -137,7 +137,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     task._packages.cache_clear()  # noqa: SLF001
 
 
-@pytest.fixture(scope="package")  # others must not see the target of this package
+@pytest.fixture(scope="module")  # others must not see the target that it brings
 def farm(tmp_path_factory: pytest.TempPathFactory, steps: ModuleType) -> Iterator[Farm]:
     """A scheduler and two workers."""
     pytest.importorskip("distributed")
