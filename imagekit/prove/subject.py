@@ -44,13 +44,13 @@ def subject(
     UsageError for what cannot be booted as asked; VerificationError (exit 6) for a file that is not what its
     sidecar says.
     """
+    if not path.is_file():
+        raise UsageError(f"{path} is not there, or is no file")
     if way is None and target is None and not sidecar_path(path).exists():
         raise UsageError(
             f"{path} has no sidecar beside it, so how it is booted is not known",
             hint=f"--by {', '.join(way.value for way in Way)}",
         )
-    if not path.is_file():
-        raise UsageError(f"{path} is not there, or is no file")
     sidecar = Sidecar.read(path)
     claims = None if sidecar is None else Claims.of(sidecar)
     booted = raw or path
