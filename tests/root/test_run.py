@@ -195,7 +195,7 @@ def test_what_they_say_is_in_a_log(cli: Cli, tmp_path: Path) -> None:
     assert said.code == 1
     told = re.findall(r"^os: run: (.*) \(log: (.*)\)$", said.err, re.MULTILINE)
     log = Path(told[0][1])
-    assert told == [("echo from one; id >&2", str(log)), ("echo and two", str(log))]
+    assert told == [("echo from one; id >&2", str(log)), ("echo and two…", str(log))]
     assert log.read_text() == "from one\nuid=0(root) gid=0 groups=0\nand two\n"
     assert f"the whole log: {log}" in said.err
 
