@@ -7,7 +7,8 @@ Who reads what (Xen 4.17 pygrub, Amazon's PV-GRUB, GRUB 2 for PV guests):
     GRUB 2 PV  grub.cfg (Debian's build), or menu.lst (built with legacycfg)
 
 So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a disk, gets menu.lst alone. A disk
-with GRUB 2 in its boot sector has grub.cfg alone: no other loader starts it, and a menu.lst would say that one does.
+with GRUB 2 in its boot sector has grub.cfg alone: no other loader starts it, and a menu.lst would say that one
+does.
 """
 
 import re

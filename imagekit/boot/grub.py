@@ -1,7 +1,7 @@
 """grub.cfg for GRUB 2 as the disk's own boot loader, in words that its script language takes as they are.
 
-GRUB reads it in an HVM guest, started by the boot sector; GRUB for PVH guests reads the same file. A kernel gets its
-arguments joined by blanks, one with a blank in it between double quotes, and a backslash before each quote and
+GRUB reads it in an HVM guest, started by the boot sector; GRUB for PVH guests reads the same file. A kernel gets
+its arguments joined by blanks, one with a blank in it between double quotes, and a backslash before each quote and
 backslash (GRUB 2.06, grub-core/lib/cmdline.c): a command line that would not arrive as it is said is refused.
 """
 

@@ -1,8 +1,8 @@
 """GRUB 2 for a BIOS (i386-pc) in the gap before the first partition: boot.img, the boot sector, and core.img.
 
-grub-mkimage puts core.img together of GRUB's modules; what grub-bios-setup does to the two on a device is done to a
-file here, without root. The format is GRUB 2.06's (include/grub/i386/pc/boot.h, grub-core/boot/i386/pc/boot.S and
-diskboot.S, util/setup.c):
+grub-mkimage puts core.img together of GRUB's modules; what grub-bios-setup does to the two on a device is done to
+a file here, without root. The format is GRUB 2.06's (include/grub/i386/pc/boot.h, grub-core/boot/i386/pc/boot.S
+and diskboot.S, util/setup.c):
 
     boot.img    one sector. 0x5c: the sector of core.img, 8 bytes; 0x64: the BIOS's number of the drive, ff for the
                 one it boots from; 0x66: a jump over the mending of that number, which some BIOSes need: two NOPs.

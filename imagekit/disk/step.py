@@ -69,10 +69,10 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
     """Write a disk image. A step function.
 
     Inputs: `root`, a root tar, and the folders that it refers to; `core`, what a BIOS starts, where one is to.
-    Options: `layout`; `disk_size`, `filesystem_size` (bytes or null), `unit` (bytes; a disk that has no size of its
-    own is a multiple), `free` (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted `boot_size`
-    (bytes of a boot partition), `lvm` ({group, volume}), and `guestfs` (true: a Linux makes the root's file system,
-    as it must with LVM).
+    Options: `layout`; `disk_size`, `filesystem_size` (bytes or null), `unit` (bytes; a disk that has no size of
+    its own is a multiple), `free` (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted
+    `boot_size` (bytes of a boot partition), `lvm` ({group, volume}), and `guestfs` (true: a Linux makes the root's
+    file system, as it must with LVM).
     """
     work = _Work(inputs, out, options, _settings(options, inputs["root"].digest))
     if options.get("guestfs"):
