@@ -20,10 +20,11 @@ _DISK, _JOB = 4, 5  # PCI slots, and numbers of descriptor sets
 _ENDED = re.compile(rb"^LAB: ended (\d+)\s*$", re.MULTILINE)
 _FAILED = re.compile(rb"^LAB: failed (.*?)\s*$", re.MULTILINE)
 _REASON = re.compile(r"has shut down, reason code (\d+)")
-# GRUB's last words (grub-core/normal/menu.c), and what our grub.cfg says after them, unless GRUB complains then: both
-# name the kernel's file. That there is no screen (commands/i386/pc/vbe.c) keeps it from nothing.
+# GRUB's last words (grub-core/normal/menu.c), and what our grub.cfg says after them, unless GRUB complains then:
+# both name the kernel's file. That there is no screen (commands/i386/pc/vbe.c) keeps it from nothing.
 _BOOTING = re.compile(
-    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*+(?!GRUB: |error: )"
+    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*+"
+    rb"(?!GRUB: |error: )"
 )
 _GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
 # The BIOS of an HVM guest, on its last way out: SeaBIOS's src/boot.c. It waits for ever then.

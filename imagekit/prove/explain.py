@@ -26,20 +26,28 @@ _WORDS = (
      "the guest's memory is perhaps too small"),
 )  # fmt: skip
 # What the BIOS, GRUB in the boot sector and Xen say of an HVM guest, and what it means; the first that fits.
+_NO_MASK = (
+    "the kernel died of a fault that it does not handle: where it lets interrupts in, of the timer's first tick, "
+    "unless the 8259 is masked before it starts (in grub.cfg: outb 0x21 0xff, outb 0xa1 0xff)"
+)
+_NO_CFG = (
+    "GRUB's core finds no /boot/grub/grub.cfg on the disk: there is none, or no file system that it reads in the "
+    "first partition"
+)
 _HVM_WORDS = (
     (r"not a bootable disk|No bootable device",
-     "it has no boot sector that a BIOS would start: GRUB is not in it (boot = \"hvm\" puts it there)"),
+     "it has no boot sector that a BIOS would start: boot = 'hvm' puts GRUB's there"),
     (r"no multiboot2? header found", "GRUB finds no multiboot header in the kernel: it is none, or none for GRUB"),
     (r"error: file \S+ not found", "the kernel that grub.cfg names is not on the disk"),
     (r"invalid (magic number|arch-\w+ ELF)|unsupported flag", "GRUB does not take this file for a kernel"),
-    (r"grub rescue>|(?m:^grub> ?$)|unknown filesystem|no such (partition|device)",
-     "GRUB's core finds no /boot/grub/grub.cfg on the disk: no file system that it reads in the first partition, or no file"),
-    (r"[Tt]riple fault|#DF|[Dd]ouble fault",
-     "the kernel died of a fault that it does not handle; where it lets interrupts in, of the timer's first tick, unless "
-     "the 8259 is masked before it starts (in grub.cfg: outb 0x21 0xff, outb 0xa1 0xff)"),
+    (r"(?m)grub rescue>|^grub> ?$|unknown filesystem|no such (partition|device)", _NO_CFG),
+    (r"[Tt]riple fault|#DF|[Dd]ouble fault", _NO_MASK),
     (r"not enough memory|out of memory", "the guest's memory is perhaps too small"),
 )  # fmt: skip
-_SILENT = "its boot sector was started, and said nothing on the serial port: GRUB did not find its grub.cfg, or it is not GRUB"
+_SILENT = (
+    "its boot sector was started and says nothing on the serial port: GRUB does not find its grub.cfg, or it is none "
+    "of GRUB's"
+)
 # What Linux, initramfs-tools, dracut, Arch's and small initrds say on the console when the root is not there.
 _NO_ROOT = (
     (
@@ -109,7 +117,7 @@ def _in_the_words(boot: Boot) -> list[str]:
 
 
 def _hvm_reasons(boot: Boot) -> list[str]:
-    """Return what the BIOS, GRUB and Xen say; what is on the disk before GRUB has read it is known to none of them."""
+    """Return what the words of the BIOS, of GRUB, Xen and the guest mean."""
     console = plain(boot.console.decode(errors="backslashreplace"))
     if found := _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}"):
         return found

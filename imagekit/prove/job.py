@@ -30,10 +30,12 @@ hdtype = "ahci"
 vga = "none"
 nographic = 1
 vnc = 0
+tsc_mode = "native"
 """
 """xl.cfg(5). The serial port goes where xenconsoled writes the guest's console: both are one transcript.
 
-AHCI has DMA: IDE costs seconds under emulation. There is no screen, since nobody looks at one.
+AHCI has DMA: IDE costs seconds under emulation. There is no screen, since nobody looks at one. Xen may not watch
+the guest read its clock: QEMU 7.2's emulation tells it of `rdtscp` as of `rdtsc`, and Linux dies of that.
 """
 _PVH = frozenset({Way.PVH, Way.PVH_PYGRUB, Way.MULTIBOOT})
 
