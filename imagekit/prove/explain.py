@@ -45,8 +45,8 @@ _HVM_WORDS = (
     (r"not enough memory|out of memory", "the guest's memory is perhaps too small"),
 )  # fmt: skip
 _SILENT = (
-    "its boot sector was started and says nothing on the serial port: GRUB does not find its grub.cfg, or it is none "
-    "of GRUB's"
+    "its boot sector was started and says nothing on the serial port: GRUB does not find its grub.cfg, or it is "
+    "none of GRUB's"
 )
 # What Linux, initramfs-tools, dracut, Arch's and small initrds say on the console when the root is not there.
 _NO_ROOT = (
@@ -68,7 +68,8 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     lines: list[str] = []
     said = [line.strip() for line in plain(boot.said).splitlines() if line.strip() and _SCREEN not in line]
     if boot.verdict is Verdict.REFUSED and said:
-        lines += ["xl and the boot loader said:", *(f"  {line}" for line in said[-_LAST:])]
+        loader = "the BIOS" if way is Way.HVM else "the boot loader"
+        lines += [f"xl and {loader} said:", *(f"  {line}" for line in said[-_LAST:])]
     faults = [line for line in said if _FAULT.search(line)]
     if boot.verdict is Verdict.CRASHED and faults:
         lines += ["Xen said:", *(f"  {line}" for line in faults[:_LAST])]
