@@ -23,7 +23,7 @@ _REASON = re.compile(r"has shut down, reason code (\d+)")
 # GRUB's last words (grub-core/normal/menu.c), and what our grub.cfg says after them, unless GRUB complains then:
 # both name the kernel's file. That there is no screen (commands/i386/pc/vbe.c) keeps it from nothing.
 _BOOTING = re.compile(
-    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*+"
+    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*"
     rb"(?!GRUB: |error: )"
 )
 _GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
