@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from imagekit import targets
 from imagekit.errors import KernelError, VerificationError
-from imagekit.kernel import KernelFacts, read_kernel, why_not
+from imagekit.kernel import KernelFacts, Way, read_kernel, why_not
 from imagekit.recipe import Image
 from imagekit.verify.check import Check, passed
 from imagekit.verify.claims import Claims
@@ -29,7 +29,7 @@ def check_kernel(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Gene
         _compare(first, subject.claims)
     seen = first.menu if other in {None, first} else f"{first.menu} and {MENU} alike"
     yield passed("pygrub", f"{seen}: the kernel, with {first.cmdline!r}")
-    yield _check_facts(subject, first)
+    yield check_facts(subject, first)
     return first
 
 
@@ -46,7 +46,8 @@ def _compare(taken: Taken, claims: Claims) -> None:
             )
 
 
-def _check_facts(subject: Subject, taken: Taken) -> Check:
+def check_facts(subject: Subject, taken: Taken, way: Way | None = None) -> Check:
+    """Check that a kernel is what the sidecar says, and boots; `way` is how, where no sidecar says it."""
     claims = subject.claims
     try:
         facts = read_kernel(taken.kernel)
@@ -55,7 +56,9 @@ def _check_facts(subject: Subject, taken: Taken) -> Check:
         raise VerificationError(
             f"what {taken.menu} boots is no kernel", details=error.brief.removeprefix(f"{taken.kernel}: ")
         ) from None
-    if claims is None:
+    if claims is None and way is not None:
+        refusal = why_not(facts, way)
+    elif claims is None:
         refusal = targets.load(subject.target).refusal(facts, Image())
     else:
         refusal = why_not(facts, claims.boot.way)
