@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from imagekit import targets
 from imagekit.errors import KernelError, VerificationError
-from imagekit.kernel import KernelFacts, Way, read_kernel, why_not
+from imagekit.kernel import KernelFacts, Refusal, Way, read_kernel, why_not
 from imagekit.recipe import Image
 from imagekit.verify.check import Check, passed
 from imagekit.verify.claims import Claims
@@ -56,16 +56,21 @@ def check_facts(subject: Subject, taken: Taken, way: Way | None = None) -> Check
         raise VerificationError(
             f"what {taken.menu} boots is no kernel", details=error.brief.removeprefix(f"{taken.kernel}: ")
         ) from None
-    if claims is None and way is not None:
-        refusal = why_not(facts, way)
-    elif claims is None:
-        refusal = targets.load(subject.target).refusal(facts, Image())
+    if claims is None:
+        refusal = why_not(facts, way) if way is not None else _refusal(subject.target, facts)
     else:
         refusal = why_not(facts, claims.boot.way)
         _compare_facts(facts, claims)
     if refusal is not None:
         raise VerificationError(f"the kernel cannot boot on {subject.target}: {refusal.reason}")
     return passed("kernel", f"{facts.kind.value.upper()}, {architecture}, {facts.size} bytes")
+
+
+def _refusal(target: str, facts: KernelFacts) -> Refusal | None:
+    """Tell why a kernel boots on a target by none of the guests that need no boot sector."""
+    refusal = targets.load(target).refusal
+    first, *others = (refusal(facts, Image(boot=guest)) for guest in ("pv", "pvh"))
+    return None if None in others else first
 
 
 def _compare_facts(facts: KernelFacts, claims: Claims) -> None:
