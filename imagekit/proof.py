@@ -20,10 +20,11 @@ SCHEMA = "imagekit.proof/1"
 class Proof:
     """A verdict and all that it depends on.
 
-    `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `loader` names the boot
-    loader and its version, `lab` is the digest of the lab, `parts` maps its files (Xen, dom0, loaders) to their
-    SHA-256, `versions` its Debian packages to theirs. `seconds` maps stages to their times, `memory` is the most
-    that QEMU took, in bytes. `warnings` are verdicts that do not fail it.
+    `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `guest` the kind of
+    guest that Xen made ("" in older records), `loader` names the boot loader and its version, `lab` is the digest
+    of the lab, `parts` maps its files (Xen, dom0, loaders) to their SHA-256, `versions` its Debian packages to
+    theirs. `seconds` maps stages to their times, `memory` is the most that QEMU took, in bytes. `warnings` are
+    verdicts that do not fail it.
     """
 
     image: str
@@ -45,6 +46,7 @@ class Proof:
     console: str
     said: str = ""
     warnings: tuple[str, ...] = ()
+    guest: str = ""
 
     @property
     def key(self) -> str:
@@ -60,6 +62,7 @@ class Proof:
         """Return the proof that a record tells of; ValueError, KeyError or TypeError when it is none."""
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, not {SCHEMA!r}")
+        content = {"guest": "", **content}
         named = {item.name: content[item.name] for item in fields(cls)}
         for name, value in named.items():
             if not isinstance(value, _KINDS.get(name, str)):
