@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from imagekit import stages, targets
+from imagekit import guests, stages, targets
 from imagekit.build import Runner
 from imagekit.errors import RecipeError
 from imagekit.filesystem import Lvm
@@ -46,11 +46,20 @@ class Candidate:
     kernels: Kernels
 
     def job_for(self, target: str) -> stages.Job:
-        """Return the job as the target boots it; as it is where nothing helps."""
+        """Return the job as the target boots it; as it is where nothing helps.
+
+        A guest type that comes first by the kernel packed anew comes before a later one by the kernel as it is.
+        """
         job, refusal = self.job, targets.load(target).refusal
-        if not can_repack(job.facts) or refusal(job.facts, job.image) is None:
+        if not can_repack(job.facts):
             return job
-        return self.repacked if refusal(repacked(job.facts), job.image) is None else job
+        for guest in guests.order(job.image):
+            image = job.image.model_copy(update={"boot": guest})
+            if refusal(job.facts, image) is None:
+                return job
+            if refusal(repacked(job.facts), image) is None:
+                return self.repacked
+        return job
 
     @cached_property
     def repacked(self) -> stages.Job:
@@ -109,6 +118,6 @@ def _with_root(image: Image, boot: Boot) -> Image:
         filesystem = _labelled(image).filesystem
         root = f"LABEL={filesystem.label}"
     else:
-        root = "/dev/xvda" if image.disk.layout == "plain" else f"/dev/xvda{2 if image.disk.boot else 1}"
+        root = "/dev/xvda" if image.disk.table == "plain" else f"/dev/xvda{2 if image.disk.boot else 1}"
     cmdline = " ".join([f"root={root}", *(words or ("ro", "console=hvc0"))])
     return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})

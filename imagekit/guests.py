@@ -1,39 +1,65 @@
-"""The guest types that a host starts, by pygrub, PV-GRUB or a kernel file: which of them boots a kernel."""
+"""The guest types that a system starts, by pygrub, PV-GRUB, GRUB or a kernel file: which of them boots a kernel.
+
+They are tried in one order: PV, PVH, HVM. Where an image leaves it open, the first one that boots is taken.
+"""
 
 from collections.abc import Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from imagekit.errors import UnsuitedError
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
+from imagekit.plan import Json
 from imagekit.recipe import Image
 from imagekit.stages import Guest
 
 Loader = Literal["pygrub", "direct"]
-"""What reads the kernel: pygrub, from the disk, or the toolstack, from a file in dom0."""
+"""What reads a PV or PVH guest's kernel: pygrub, from the disk, or the toolstack, from a file in dom0."""
 
-_WAYS: dict[tuple[Guest, Loader], Way] = {
-    ("pv", "pygrub"): Way.PYGRUB_PV,
-    ("pv", "direct"): Way.PV_DIRECT,
-    ("pvh", "pygrub"): Way.PVH_PYGRUB,
-    ("pvh", "direct"): Way.PVH,
+Ways = Mapping[Guest, Way]
+"""The guest types that a system has, and how each boots."""
+
+HOST: Mapping[Loader, Ways] = {
+    "pygrub": {"pv": Way.PYGRUB_PV, "pvh": Way.PVH_PYGRUB, "hvm": Way.HVM},
+    "direct": {"pv": Way.PV_DIRECT, "pvh": Way.PVH},
 }
-
+"""Those of a Xen host, whether xl or xapi runs it. An HVM guest's kernel comes from its disk."""
 
 # What reads the boot menu, and on which file systems: Xen 4.17's libfsimage (whose xfs is older than version 5,
-# which mkfs.xfs makes today), and Amazon's EC2 user guide, "User provided kernels" (GRUB 0.97: the same of xfs).
+# which mkfs.xfs makes today), Amazon's EC2 user guide, "User provided kernels" (GRUB 0.97: the same of xfs), and
+# the modules that `imagekit.disk` puts into GRUB's core.
 _EXT = {"ext2", "ext3", "ext4"}
 READS: Mapping[str, set[str]] = {
     "pygrub": _EXT | {"fat16", "fat32", "reiserfs"},
     "Amazon's PV-GRUB": _EXT | {"jfs", "reiserfs"},
+    "GRUB in the boot sector": _EXT | {"fat16", "fat32"},
 }
-_PV_GRUB = "Amazon's PV-GRUB"
+_READERS: Mapping[Way, str] = {
+    Way.PYGRUB_PV: "pygrub",
+    Way.PVH_PYGRUB: "pygrub",
+    Way.PV_GRUB: "Amazon's PV-GRUB",
+    Way.HVM: "GRUB in the boot sector",
+}
 
 
-def check_readable(image: Image, loader: Literal["pygrub", "direct", "pv-grub"]) -> None:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The guest type that boots a kernel, how it does, and in a line what is against those tried before it."""
+
+    guest: Guest
+    way: Way
+    since: str = ""
+
+    def to_json(self) -> dict[str, Json]:
+        """Return what a sidecar says of it."""
+        return {"guest": self.guest, "way": self.way.value, **({"since": self.since} if self.since else {})}
+
+
+def check_readable(image: Image, way: Way) -> None:
     """UnsuitedError for a disk on which what boots it would not find menu and kernel."""
-    if loader == "direct" or image.disk.boot:
+    if way not in _READERS or image.disk.boot:
         return
-    name, kind = _PV_GRUB if loader == "pv-grub" else loader, image.filesystem.type
+    name, kind = _READERS[way], image.filesystem.type
     if image.disk.lvm is None and kind in READS[name]:
         return
     told = "LVM" if image.disk.lvm else "FAT" if kind.startswith("fat") else kind
@@ -41,32 +67,35 @@ def check_readable(image: Image, loader: Literal["pygrub", "direct", "pv-grub"])
     raise UnsuitedError(f"{name} reads no {told}", hint=hint + ", ".join(sorted(READS[name])))
 
 
-def way_of(guest: Guest, loader: Loader) -> Way:
-    """Return how such a guest boots."""
-    return _WAYS[guest, loader]
-
-
-def guest_of(facts: KernelFacts, image: Image, loader: Loader) -> Guest:
+def choose(facts: KernelFacts, image: Image, ways: Ways) -> Choice:
     """Return the first guest type that the image allows and that boots the kernel, which was not refused."""
-    return next(guest for guest in _allowed(image) if why_not(facts, _WAYS[guest, loader]) is None)
+    against: list[str] = []
+    for guest in _allowed(image, ways):
+        refusal = why_not(facts, ways[guest])
+        if refusal is None:
+            return Choice(guest, ways[guest], "; ".join(dict.fromkeys(against)))
+        against.append(f"{guest.upper()}: {refusal.reason}")
+    raise AssertionError("a kernel that no guest of this system boots")
 
 
-def refusal_of(facts: KernelFacts, image: Image, loader: Loader) -> Refusal | None:
-    """Tell why no guest type that the image allows boots this kernel: of that type which it has an entry for."""
-    refusals = [why_not(facts, _WAYS[guest, loader]) for guest in _allowed(image)]
-    found = [one for one in refusals if one is not None]
-    if len(found) < len(refusals):
+def refusal_of(facts: KernelFacts, image: Image, ways: Ways, system: str) -> Refusal | None:
+    """Tell why no guest type that system and image allow boots this kernel: of that which it has an entry for."""
+    allowed = _allowed(image, ways)
+    if not allowed:
+        named = " or ".join(f'"{guest}"' for guest in ("auto", *ways))
+        reason = f"{system} has no {image.boot.upper()} guests, and the image asks for one"
+        return Refusal(reason, f"boot = {named}", next(iter(ways.values())))
+    found = [refusal for guest in allowed if (refusal := why_not(facts, ways[guest])) is not None]
+    if len(found) < len(allowed):
         return None
     telling = (one for one in found if facts.kind in {"none", "both"} or facts.kind.value in one.way.value)
     return next(telling, found[0])
 
 
-def pv_alone(cloud: str, facts: KernelFacts, image: Image, way: Way = Way.PYGRUB_PV) -> Refusal | None:
-    """Tell why a cloud that has no guests but PV ones cannot boot this kernel as the image wants it."""
-    if image.boot == "pvh":
-        return Refusal(f"{cloud} has no PVH guests, and the image asks for one", 'boot = "auto" or "pv"', way)
-    return why_not(facts, way)
+def order(image: Image) -> tuple[Guest, ...]:
+    """Return the guest types that the image allows, in the order in which they are tried."""
+    return get_args(Guest) if image.boot == "auto" else (image.boot,)
 
 
-def _allowed(image: Image) -> tuple[Guest, ...]:
-    return ("pv", "pvh") if image.boot == "auto" else (image.boot,)
+def _allowed(image: Image, ways: Ways) -> tuple[Guest, ...]:
+    return tuple(guest for guest in order(image) if guest in ways)

@@ -1,15 +1,16 @@
 """The steps that every target shares: kernel → facts, root, disk, and the sidecar at the end."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
 from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, partition_offset, write_disk
-from imagekit.errors import RecipeError
+from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, read_kernel, write_repacked
@@ -17,7 +18,7 @@ from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
 
-Guest = Literal["pv", "pvh"]
+Guest = Literal["pv", "pvh", "hvm"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,26 @@ class Job:
     def brings_kernel(self) -> bool:
         """Whether the kernel has to be put into the tree."""
         return self.boot is None or self.repacked
+
+
+def settled(job: Job, guest: Guest) -> Job:
+    """Return the job with what the kind of guest decides, where the recipe leaves it open: the disk's layout.
+
+    An HVM guest's BIOS starts a boot sector, and GRUB's core lies between that and the first partition.
+    UnsuitedError for a layout without such a place.
+    """
+    image = job.image
+    if guest != "hvm" or image.disk.layout == "mbr":
+        return job
+    if image.disk.layout != "auto":
+        raise UnsuitedError(
+            f"an HVM guest's BIOS boots no disk of the layout {image.disk.layout}",
+            hint='disk.layout = "mbr", or "auto": GRUB lies before its first partition',
+        )
+    # What finds its root by the device alone finds it on the partition that there now is.
+    cmdline = re.sub(r"(?<!\S)root=/dev/xvda(?!\S)", "root=/dev/xvda1", image.cmdline)
+    disk = image.disk.model_copy(update={"layout": "mbr"})
+    return replace(job, image=image.model_copy(update={"disk": disk, "cmdline": cmdline}))
 
 
 def boot_step(image: Image, epoch: int, tree: System) -> Step:
@@ -100,7 +121,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         kernel=job.kernel_path,
         cmdline=image.cmdline,
         ramdisk=ramdisk or of_tree,
-        partition=None if image.disk.layout == "plain" else 0,
+        partition=None if image.disk.table == "plain" else 0,
         pv=guest == "pv",
     )
     base = job.system
@@ -127,7 +148,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     image = job.image
     _check_boot(job)
     options: dict[str, Json] = {
-        "layout": image.disk.layout,
+        "layout": image.disk.table,
         "disk_size": image.disk.size,
         "filesystem_size": image.filesystem.size,
         "unit": unit,
@@ -145,7 +166,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
     needs = tools(image.filesystem.type, guestfs=guestfs)
     needs += tools("ext2") if guestfs and image.disk.boot else ()
-    needs += () if image.disk.layout == "plain" else ("libparted",)
+    needs += () if image.disk.table == "plain" else ("libparted",)
     qemu = ("qemu",) if guestfs else ()
     return Step("disk", write_disk, inputs, options, revision=2, tools=needs, needs=qemu)
 
@@ -210,7 +231,7 @@ def output(
         "facts": job.facts.to_json(),
         "kernel_path": job.kernel_path,
         "boot": {**boot, "cmdline": image.cmdline, "memory": image.memory, "vcpus": image.vcpus},
-        "layout": image.disk.layout,
+        "layout": image.disk.table,
         "type": image.filesystem.type,
         "label": image.filesystem.label,
         "blocks": blocks,

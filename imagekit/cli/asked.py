@@ -38,7 +38,7 @@ Set = Annotated[
 ]
 Cmdline = Annotated[str | None, typer.Option(help="The kernel's command line.")]
 Memory = Annotated[str | None, typer.Option(metavar="SIZE", help="The guest's memory: 64MiB.")]
-Layout = Annotated[str | None, typer.Option(metavar="plain|mbr|gpt", help="The disk's layout.")]
+Layout = Annotated[str | None, typer.Option(metavar="auto|plain|mbr|gpt", help="The disk's layout.")]
 Size = Annotated[str | None, typer.Option(metavar="SIZE", help="The disk's size: 2GiB. Default: what is needed.")]
 PrivateKey = Annotated[
     Path | None,
@@ -46,7 +46,7 @@ PrivateKey = Annotated[
         "--private-key", metavar="FILE", envvar="EC2_PRIVATE_KEY", help="That an AMI bundle was made with, PEM."
     ),
 ]
-Boot = Annotated[str | None, typer.Option(metavar="auto|pv|pvh", help="The kind of guest.")]
+Boot = Annotated[str | None, typer.Option(metavar="auto|pv|pvh|hvm", help="The kind of guest.")]
 
 
 def request(

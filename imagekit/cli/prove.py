@@ -43,6 +43,7 @@ class By(StrEnum):
     PVH = "pvh"
     PVH_PYGRUB = "pvh-pygrub"
     MULTIBOOT = "multiboot"
+    HVM = "hvm"
 
 
 def prove(

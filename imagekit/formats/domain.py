@@ -12,7 +12,7 @@ from imagekit.errors import RecipeError
 from imagekit.formats import checks
 from imagekit.recipe import devices
 
-Kind = Literal["pv", "pvh"]
+Kind = Literal["pv", "pvh", "hvm"]
 Access = Literal["rw", "ro"]
 DiskFormat = Literal["raw", "qcow2", "vhd"]
 Action = Literal["destroy", "restart", "preserve", "rename-restart"]
@@ -85,7 +85,8 @@ class Domain:
 
     With a `kernel` (a path on the host) Xen loads that; without one, `bootloader` runs on the host and takes the
     kernel off the first disk. `cmdline` goes to the kernel; pygrub adds it behind what the disk's menu says. A
-    relative kernel lasts until the first reboot only: xl's daemon then looks for it from /.
+    relative kernel lasts until the first reboot only: xl's daemon then looks for it from /. An "hvm" domain has
+    neither: its BIOS starts what is in the boot sector of the first disk, which finds kernel and command line.
 
     `memory` is in MiB. The policies: a unikernel that ends has done its work, and one that crashed would crash
     again, at full speed, for ever; so both give their memory and their name back, and the farm decides.
@@ -118,8 +119,10 @@ class Domain:
         checks.one_of("on_crash", self.on_crash, get_args(CrashAction))
 
     @property
-    def boot(self) -> Literal["direct", "bootloader"]:
-        """Who loads the kernel: Xen itself, or a boot loader that looks on the first disk."""
+    def boot(self) -> Literal["direct", "bootloader", "bios"]:
+        """Who loads the kernel: Xen itself, a boot loader that looks on the first disk, or the disk's own."""
+        if self.kind == "hvm":
+            return "bios"
         return "bootloader" if self.kernel is None else "direct"
 
     def _check_identity(self) -> None:
@@ -140,6 +143,8 @@ class Domain:
                 f"the command line is longer than {CMDLINE_LIMIT} bytes",
                 hint="Xen would cut it off without a word",
             )
+        if self.kind == "hvm" and (self.kernel is not None or self.cmdline):
+            raise RecipeError("an HVM domain's kernel and command line are on its disk")
         if self.kernel is not None:
             checks.path("kernel's path", self.kernel)
             if self.ramdisk is not None:

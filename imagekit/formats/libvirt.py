@@ -10,7 +10,7 @@ from imagekit.errors import RecipeError
 from imagekit.formats.domain import Disk, Domain, Vif
 
 # kind -> the machine and the type of operating system. "linux" is libvirt's old word for any PV guest.
-_MACHINES = {"pv": ("xenpv", "linux"), "pvh": ("xenpvh", "xenpvh")}
+_MACHINES = {"pv": ("xenpv", "linux"), "pvh": ("xenpvh", "xenpvh"), "hvm": ("xenfv", "hvm")}
 
 # A double hyphen ends an XML comment, so no option and no name of a domain is said here.
 _HEAD = "<!-- Made by imagekit. Start it: virsh create FILE -->\n"
@@ -36,12 +36,14 @@ def domain_xml(domain: Domain) -> str:
 
 
 def _boot(root: ET.Element, domain: Domain) -> None:
-    if domain.kernel is None:
+    if domain.boot == "bootloader":
         _leaf(root, "bootloader", domain.bootloader)
     machine, system = _MACHINES[domain.kind]
     os = ET.SubElement(root, "os")
     # No architecture: libvirt takes the host's, and a 32-bit guest differs in its ELF header, not here.
     _leaf(os, "type", system, machine=machine)
+    if domain.boot == "bios":  # no loader: the host's own firmware, wherever it lies there
+        ET.SubElement(os, "boot", dev="hd")
     if domain.kernel is not None:
         _leaf(os, "kernel", _absolute(domain.kernel))
     if domain.ramdisk is not None:
@@ -56,6 +58,9 @@ def _devices(root: ET.Element, domain: Domain) -> None:
         _disk(devices, disk)
     for vif in domain.vifs:
         _interface(devices, vif)
+    if domain.boot == "bios":
+        serial = ET.SubElement(devices, "serial", type="pty")
+        ET.SubElement(serial, "target", port="0")
     console = ET.SubElement(devices, "console", type="pty")
     ET.SubElement(console, "target", type="xen", port="0")
 

@@ -17,7 +17,7 @@ _XM_WAYS = {"raw": "file:", "qcow2": "tap:qcow2:", "vhd": "tap:vhd:"}
 
 
 def xl_cfg(domain: Domain) -> str:
-    """Return the domain as xl.cfg(5) text, for Xen 4.5 and later (PVH: 4.10 and later); it ends in a newline.
+    """Return the domain as xl.cfg(5) text, for Xen 4.5 and later (HVM, PVH: 4.10 and later); it ends in a newline.
 
     Older versions of xl ignore `cmdline` without a word: give them `xm_cfg`, which xl reads too.
     """
@@ -30,7 +30,7 @@ def xm_cfg(domain: Domain) -> str:
     It is plain data, so xl reads it as well. RecipeError: a PVH domain, which xend cannot start, and what xend's
     ASCII, comma-separated tongue cannot say.
     """
-    if domain.kind != "pv":
+    if domain.kind == "pvh":
         raise RecipeError(f"xm starts no {domain.kind} domain", hint="PVH came with Xen 4.10: use its xl")
     text = _rendered("Start it, with its console: xm create -c, and this file's name", _xm_settings(domain))
     if not text.isascii():
@@ -53,10 +53,14 @@ def _xl_settings(domain: Domain) -> Iterator[tuple[str, _Value]]:
 
 
 def _xm_settings(domain: Domain) -> Iterator[tuple[str, _Value]]:
-    # No `builder`: xend's default "linux" is the PV one, and xl, which says "generic", would choke on it.
+    # `builder` for HVM alone: xend's default "linux" is the PV one; xl, which says "generic", would choke on it.
     yield "name", domain.name
     if domain.uuid is not None:
         yield "uuid", domain.uuid
+    if domain.boot == "bios":
+        # The guest's firmware, in xend's words; xl says that it ignores this, and takes its own.
+        yield "builder", "hvm"
+        yield "kernel", "hvmloader"
     yield from _boot(domain, cmdline_key="extra")
     yield "memory", domain.memory
     yield "vcpus", domain.vcpus
@@ -69,7 +73,10 @@ def _xm_settings(domain: Domain) -> Iterator[tuple[str, _Value]]:
 
 
 def _boot(domain: Domain, cmdline_key: str) -> Iterator[tuple[str, _Value]]:
-    if domain.kernel is None:
+    if domain.boot == "bios":
+        yield "boot", "c"
+        yield "serial", "pty"
+    elif domain.kernel is None:
         yield "bootloader", domain.bootloader
     else:
         yield "kernel", domain.kernel

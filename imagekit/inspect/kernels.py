@@ -18,7 +18,8 @@ _TITLES = {
     Way.PV_GRUB: "PV-GRUB (Amazon EC2)",
     Way.PVH: "xl as PVH",
     Way.PVH_PYGRUB: "pygrub as PVH",
-    Way.MULTIBOOT: "GRUB 2 by multiboot (PVH or HVM)",
+    Way.MULTIBOOT: "GRUB 2 by multiboot (PVH)",
+    Way.HVM: "GRUB 2 in a boot sector (HVM)",
 }
 _KINDS = {
     Kind.PV: "PV kernel",
@@ -53,7 +54,9 @@ def _answer(facts: KernelFacts, way: Way) -> Answer:
 
 
 def _door(facts: KernelFacts, way: Way) -> str:
-    if way is Way.MULTIBOOT:
+    if way is Way.HVM and facts.container == "bzimage":
+        return "Linux boot protocol"
+    if way in {Way.MULTIBOOT, Way.HVM}:
         return "multiboot header"
     name, address = ("PVH", facts.phys32_entry) if way in {Way.PVH, Way.PVH_PYGRUB} else ("PV", facts.entry)
     return f"{name} entry" + ("" if address is None else f" at {address:#x}")

@@ -8,7 +8,8 @@ What loaders unpack, and where it is written:
   is (`tools/configure.ac`; the Depends of libxenmisc4.17): we refuse these.
 - PV-GRUB: the file by gzip, once; a payload by gzip, bzip2, lzo or xz. GRUB 0.97's own file reader; Amazon's page
   "User provided kernels"; Xen 4.3 to 4.17, `stubdom/grub`, which hands the file to the same builder.
-- GRUB 2's `multiboot`: the file by gzip, once, by its module gzio. It takes no bzImage.
+- GRUB 2 (2.06): the file by gzip, once, by its module gzio. Its `multiboot` and `multiboot2` take no bzImage; its
+  `linux` takes nothing else, and the payload unpacks itself, however it is packed.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,9 @@ class Way(StrEnum):
     PVH_PYGRUB = "pvh-pygrub"
     """pygrub takes it from the disk, type "pvh"."""
     MULTIBOOT = "multiboot"
-    """GRUB 2's command `multiboot`, in an HVM guest's BIOS or a PVH guest."""
+    """GRUB 2's command `multiboot`, in a PVH guest."""
+    HVM = "hvm"
+    """GRUB 2 in the boot sector of a BIOS disk, in an HVM guest: `multiboot`, `multiboot2` or `linux`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,14 @@ class Refusal:
 class _Loader:
     name: str
     wrappings: frozenset[str]
-    payloads: frozenset[str]
+    payloads: frozenset[str] | None
+    """None: a bzImage unpacks itself."""
 
 
 _BUILDER = _Loader("Xen's domain builder", frozenset({"gzip"}), frozenset({"gzip", "xz", "lzma", "lz4", "zstd"}))
 _PV_GRUB = _Loader("PV-GRUB", frozenset({"gzip"}), frozenset({"gzip", "bzip2", "lzo", "xz"}))
 _GRUB = _Loader("GRUB", frozenset({"gzip"}), frozenset())
+_GRUB_BIOS = _Loader("GRUB", frozenset({"gzip"}), None)
 
 _LOADERS = {
     Way.PV_DIRECT: _BUILDER,
@@ -63,6 +68,7 @@ _LOADERS = {
     Way.PVH: _BUILDER,
     Way.PVH_PYGRUB: _BUILDER,
     Way.MULTIBOOT: _GRUB,
+    Way.HVM: _GRUB_BIOS,
 }
 _PVH_WAYS = {Way.PVH, Way.PVH_PYGRUB}
 
@@ -82,6 +88,8 @@ def _objections(facts: KernelFacts, way: Way) -> Iterator[_Objection]:
         yield f"it is built for {facts.machine}, and these ways to boot are for x86", ""
     if way is Way.MULTIBOOT:
         yield from _against_multiboot(facts)
+    elif way is Way.HVM:
+        yield from _against_hvm(facts)
     elif way in _PVH_WAYS:
         yield from _against_pvh(facts)
     else:
@@ -92,6 +100,12 @@ def _objections(facts: KernelFacts, way: Way) -> Iterator[_Objection]:
 def _against_multiboot(facts: KernelFacts) -> Iterator[_Objection]:
     if not facts.multiboot:
         yield "GRUB finds no Multiboot header in it", "a Multiboot header in the first 8 KiB"
+
+
+def _against_hvm(facts: KernelFacts) -> Iterator[_Objection]:
+    if not (facts.multiboot or facts.multiboot2 or facts.container == "bzimage"):
+        missing = "a Multiboot header in the first 8 KiB, or the form of a Linux bzImage"
+        yield "GRUB finds no Multiboot header in it, and it is no Linux bzImage", missing
 
 
 def _against_pvh(facts: KernelFacts) -> Iterator[_Objection]:
@@ -125,7 +139,7 @@ def _against_features(facts: KernelFacts) -> Iterator[_Objection]:
 
 
 def _against_packing(facts: KernelFacts, loader: _Loader) -> Iterator[_Objection]:
-    if facts.payload and facts.payload not in loader.payloads:
+    if facts.payload and loader.payloads is not None and facts.payload not in loader.payloads:
         kind = f"a bzImage packed by {facts.payload}" if loader.payloads else "a bzImage"
         yield f"it is {kind}, which {loader.name} does not unpack everywhere", ""
     if len(facts.compression) > 1:

@@ -9,10 +9,9 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from typing import Literal
 from urllib.parse import SplitResult
 
-from imagekit.formats.domain import Disk, Domain, Vif
+from imagekit.formats.domain import Disk, Domain, Kind, Vif
 from imagekit.formats.xl import xl_cfg
 from imagekit.kernel import Way
 
@@ -55,8 +54,10 @@ class Guest:
     network: Network | None = None
 
     @property
-    def kind(self) -> Literal["pv", "pvh"]:
+    def kind(self) -> Kind:
         """The kind of guest that Xen makes."""
+        if self.way is Way.HVM:
+            return "hvm"
         return "pvh" if self.way in _PVH else "pv"
 
 

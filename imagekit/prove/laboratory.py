@@ -30,6 +30,7 @@ _LOADERS: Mapping[Way, tuple[str, str]] = {
     Way.PVH_PYGRUB: ("pygrub", "xen-utils-4.17"),
     Way.PV_GRUB: ("GRUB for PV, with menu.lst", "grub-xen-bin"),
     Way.MULTIBOOT: ("GRUB for PVH", "grub-xen-host"),
+    Way.HVM: ("GRUB in the boot sector", "xen-utils-4.17"),
     Way.PV_DIRECT: ("xl", "xen-utils-4.17"),
     Way.PVH: ("xl", "xen-utils-4.17"),
 }

@@ -191,7 +191,7 @@ def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> No
     """An MBR counts sectors of 512 bytes in 32 bits, and the first MiB is its own."""
     sizes = (("disk", image.disk.size, MBR_LARGEST), ("filesystem", image.filesystem.size, MBR_LARGEST - MIB))
     for table, size, largest in sizes:
-        if image.disk.layout == "mbr" and size is not None and size > largest:
+        if image.disk.table == "mbr" and size is not None and size > largest:
             from imagekit.recipe.explain import place  # noqa: PLC0415 -- a parser that only errors need
 
             raise RecipeError(

@@ -139,19 +139,28 @@ class Lvm(Model):
 class Disk(Model):
     """The disk around the file system."""
 
-    layout: Literal["plain", "mbr", "gpt"] = Field(
-        default="plain", description="plain: the file system is the whole disk. GPT wants PV-GRUB 1.04 or later."
+    layout: Literal["auto", "plain", "mbr", "gpt"] = Field(
+        default="auto",
+        description="plain: the file system is the whole disk. auto: mbr for an HVM guest and with `boot`, else "
+        "plain. GPT wants PV-GRUB 1.04 or later.",
     )
     size: SizeOrAuto = Field(default=None, description='Bytes, "2GiB", or "auto": what the content needs.')
     boot: BootSize = Field(
         default=0,
         description='"64MiB": an ext2 partition with all of /boot before the root\'s, for loaders that cannot '
-        "read the root. mbr and gpt only.",
+        "read the root. Not for plain.",
     )
     lvm: Lvm | None = Field(default=None, description="The root on LVM; an empty table takes the names below.")
     path: DiskPath | None = Field(
         default=None, description="Where the host keeps the image. Default: /var/lib/xen/images/NAME.xen.raw."
     )
+
+    @property
+    def table(self) -> Literal["plain", "mbr", "gpt"]:
+        """The layout; of auto, what is left where no guest asks for more."""
+        if self.layout == "auto":
+            return "mbr" if self.boot else "plain"
+        return self.layout
 
 
 class Vif(Model):
@@ -300,8 +309,10 @@ class Image(Model):
     targets: tuple[str, ...] = Field(
         default=("xen",), strict=False, min_length=1, description="`imagekit targets` lists them."
     )
-    boot: Literal["auto", "pv", "pvh"] = Field(
-        default="auto", description="auto: PV where the kernel can, else PVH."
+    boot: Literal["auto", "pv", "pvh", "hvm"] = Field(
+        default="auto",
+        description="The kind of guest. auto: PV where kernel and system can, else PVH, else HVM, which boots by "
+        "GRUB in the disk's boot sector.",
     )
     cmdline: Annotated[str, AfterValidator(str.strip)] = Field(
         default="",

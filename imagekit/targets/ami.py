@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from imagekit.errors import TryAgainError, UnsuitedError
-from imagekit.guests import check_readable
-from imagekit.kernel import Way
+from imagekit.guests import Ways, check_readable, refusal_of
+from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Delivery, Input, Json, Output
-from imagekit.recipe import Ami
+from imagekit.recipe import Ami, Image
 from imagekit.stages import Job, disk_step, output, root_step
-from imagekit.targets import ebs
 from imagekit.version import __version__
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ EXTENSION = ".manifest.xml"
 PUBLISHER = "imagekit.publish.aws.bundle:publish"
 KEEPER = "imagekit.publish.aws.undo:Keeper"
 
-refusal = ebs.refusal
-
 _LARGEST = 10 << 30  # the root device of instance store
 _NEEDED = {
     "private_key": ("a private key", "EC2_PRIVATE_KEY or ami.private_key names it, `imagekit keys new` makes one"),
@@ -36,12 +33,18 @@ _NEEDED = {
     "ec2_cert": ("EC2's certificate", "ami.ec2_cert names it: cert-ec2.pem of ec2-ami-tools or euca2ools"),
 }
 _DEVICES = {False: {"ami": "sda1", "root": "/dev/sda1"}, True: {"ami": "sda", "root": "/dev/sda1"}}
+_WAYS: Ways = {"pv": Way.PV_GRUB}
+
+
+def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
+    """Tell why PV-GRUB cannot boot this kernel."""
+    return refusal_of(facts, image, _WAYS, "the target ami")
 
 
 def plan(job: Job) -> Output:
     """Plan the raw image, and its bundling; UnsuitedError when a key that it takes is not named."""
     image = job.image
-    check_readable(image, "pv-grub")
+    check_readable(image, Way.PV_GRUB)
     size = image.disk.size
     if size is not None and size > _LARGEST:
         raise UnsuitedError(
@@ -56,7 +59,7 @@ def plan(job: Job) -> Output:
         "name": job.out.name.removesuffix(".xml").removesuffix(".manifest"),
         "architecture": job.facts.architecture,
         "kernel": image.ami.kernel,
-        "devices": _DEVICES[image.disk.layout != "plain"],
+        "devices": _DEVICES[image.disk.table != "plain"],
         "version": __version__,  # the manifest tells it
         "keys": keys,
         "fingerprints": _fingerprints(owner, secrets),

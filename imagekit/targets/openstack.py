@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagekit.errors import UnsuitedError
 from imagekit.formats import ovf, vhd
-from imagekit.guests import check_readable, pv_alone
+from imagekit.guests import Ways, check_readable, refusal_of
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image
@@ -35,7 +35,7 @@ def extension(image: Image) -> str:
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why pygrub cannot boot this kernel as a PV guest."""
-    return pv_alone("OpenStack", facts, image)
+    return refusal_of(facts, image, WAYS, "OpenStack")
 
 
 def plan(job: Job) -> Output:
@@ -49,13 +49,16 @@ def plan(job: Job) -> Output:
     return output(job, "openstack", disk, {}, BOOT, wrapping=wrapping)
 
 
+WAYS: Ways = {"pv": Way.PYGRUB_PV}
+"""The guests of a cloud that starts no others."""
+
 BOOT: Mapping[str, Json] = {"guest": "pv", "way": Way.PYGRUB_PV.value}
 """How such a disk boots, for its sidecar."""
 
 
 def pv_disk(job: Job) -> Step:
     """Return the step of a disk for pygrub that a VHD can hold; UnsuitedError for a size that is none."""
-    check_readable(job.image, "pygrub")
+    check_readable(job.image, Way.PYGRUB_PV)
     size = job.image.disk.size
     if size is not None and (size % _UNIT or not 0 < size <= vhd.LARGEST):
         raise UnsuitedError(

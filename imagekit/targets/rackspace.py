@@ -5,12 +5,12 @@ Rackspace Knowledge Center, "Preparing an image for import into the Rackspace op
 """
 
 from imagekit.errors import UnsuitedError
-from imagekit.guests import pv_alone
+from imagekit.guests import refusal_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import Image
 from imagekit.stages import Job, output
-from imagekit.targets.openstack import BOOT, pv_disk
+from imagekit.targets.openstack import BOOT, WAYS, pv_disk
 from imagekit.targets.xcp import write_vhd
 
 SUMMARY = "Rackspace's cloud on Xen: VHD for its image import"
@@ -26,7 +26,7 @@ LARGEST_DISK = 160 * 10**9
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why pygrub cannot boot this kernel as a PV guest."""
-    return pv_alone("Rackspace", facts, image)
+    return refusal_of(facts, image, WAYS, "Rackspace")
 
 
 def plan(job: Job) -> Output:

@@ -12,11 +12,11 @@ from typing import cast
 from imagekit.errors import UnsuitedError
 from imagekit.formats import vhd, xva
 from imagekit.formats.xapi import Appliance, Interface, Kind
-from imagekit.guests import check_readable, guest_of, refusal_of, way_of
+from imagekit.guests import HOST, check_readable, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
-from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step
+from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, settled
 
 SUMMARY = "Xen Cloud Platform, XenServer, XCP-ng: VHD, raw disk or XVA"
 EXTENSION = ".vhd"
@@ -32,8 +32,10 @@ def extension(image: Image) -> str:
 
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
-    """Tell why neither of the guest types that the image allows boots this kernel."""
-    return refusal_of(facts, image, image.xcp.loader)
+    """Tell why none of the guest types that the image allows boots this kernel."""
+    direct = image.xcp.loader == "direct"
+    system = "xcp.loader = direct" if direct else "XenServer"
+    return refusal_of(facts, image, HOST[image.xcp.loader], system)
 
 
 def plan(job: Job) -> Output:
@@ -41,11 +43,12 @@ def plan(job: Job) -> Output:
     image = job.image
     _check(image)
     loader = image.xcp.loader
-    check_readable(image, loader)
-    guest = guest_of(job.facts, image, loader)
-    disk = disk_step(job, root_step(job, guest), unit=_UNIT)
+    choice = choose(job.facts, image, HOST[loader])
+    check_readable(image, choice.way)
+    job = settled(job, choice.guest)
+    disk = disk_step(job, root_step(job, choice.guest), unit=_UNIT)
     machine = machine_options(image, job.name)
-    boot: dict[str, Json] = {"guest": guest, "way": way_of(guest, loader).value, "machine": machine}
+    boot: dict[str, Json] = {**choice.to_json(), "machine": machine}
     companions = {".xen": copy_step("kernel-file", job.kernel)} if loader == "direct" else {}
     if image.xcp.format == "raw":
         return output(job, "xcp", disk, companions, boot)
@@ -53,7 +56,7 @@ def plan(job: Job) -> Output:
     run = write_vhd
     if image.xcp.format == "xva":
         run = write_xva
-        options = {"guest": guest, "packing": image.xcp.packing, **machine}
+        options = {"guest": choice.guest, "packing": image.xcp.packing, **machine}
     return output(
         job, "xcp", disk, companions, boot, wrapping=Step(image.xcp.format, run, {"disk": disk}, options)
     )
@@ -74,7 +77,7 @@ def machine_options(image: Image, name: str) -> dict[str, Json]:
 
 
 def appliance(options: Mapping[str, Json], guest: Kind, kernel: str = "", cmdline: str = "") -> Appliance:
-    """Return the VM of such data; with a kernel in dom0 it boots by that, else by pygrub."""
+    """Return the VM of such data; with a kernel in dom0 it boots by that, else by pygrub or its BIOS."""
     interfaces = cast("list[dict[str, str]]", options["interfaces"])
     return Appliance(
         name=cast("str", options["name"]),
@@ -82,7 +85,7 @@ def appliance(options: Mapping[str, Json], guest: Kind, kernel: str = "", cmdlin
         vcpus=cast("int", options["vcpus"]),
         description=cast("str", options["description"]),
         kind=guest,
-        bootloader="" if kernel else "pygrub",
+        bootloader="" if kernel or guest == "hvm" else "pygrub",
         kernel=kernel,
         cmdline=cmdline,
         interfaces=tuple(Interface(**one) for one in interfaces),  # type: ignore[arg-type]

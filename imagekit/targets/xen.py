@@ -7,11 +7,11 @@ from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
-from imagekit.guests import check_readable, guest_of, refusal_of, way_of
+from imagekit.guests import HOST, check_readable, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import MIB, Image
-from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, text_step
+from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, settled, text_step
 
 SUMMARY = "open-source Xen: raw image, xl.cfg (and the older xm form), libvirt XML"
 EXTENSION = ".raw"
@@ -22,29 +22,34 @@ _IMAGES = PurePosixPath("/var/lib/xen/images")
 
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
-    """Tell why neither of the guest types that the image allows boots this kernel."""
-    return refusal_of(facts, image, image.xen.loader)
+    """Tell why none of the guest types that the image allows boots this kernel."""
+    return refusal_of(facts, image, HOST[image.xen.loader], _system(image))
 
 
 def plan(job: Job) -> Output:
-    """Plan the raw image, OUT.cfg, OUT.xm.cfg (PV, where xm can say it), OUT.xml; OUT.xen for `direct`."""
+    """Plan the raw image, OUT.cfg, OUT.xm.cfg (where xm can say it), OUT.xml; OUT.xen for `direct`."""
     image = job.image
-    check_readable(image, image.xen.loader)
-    guest = guest_of(job.facts, image, image.xen.loader)
-    domain = _domain(job, guest)
+    choice = choose(job.facts, image, HOST[image.xen.loader])
+    check_readable(image, choice.way)
+    job = settled(job, choice.guest)
+    domain = _domain(job, choice.guest)
     companions: dict[str, Step] = {
         ".cfg": text_step("xl.cfg", xl_cfg(domain)),
         ".xml": text_step("libvirt.xml", domain_xml(domain)),
     }
-    if guest == "pv":
+    if choice.guest != "pvh":
         # xm's Python syntax and commas cannot say all that xl can: then there is no form for it.
         with suppress(RecipeError):
             companions[".xm.cfg"] = text_step("xm.cfg", xm_cfg(domain))
     if image.xen.loader == "direct":
         companions[".xen"] = copy_step("kernel-file", job.kernel)
-    disk = disk_step(job, root_step(job, guest))
-    boot = {"guest": guest, "way": way_of(guest, image.xen.loader).value, "path": domain.disks[0].path}
+    disk = disk_step(job, root_step(job, choice.guest))
+    boot = {**choice.to_json(), "path": domain.disks[0].path}
     return output(job, "xen", disk, companions, boot)
+
+
+def _system(image: Image) -> str:
+    return "xen.loader = direct" if image.xen.loader == "direct" else "open-source Xen"
 
 
 def _domain(job: Job, guest: Guest) -> Domain:

@@ -97,7 +97,7 @@ class Disk(_Model):
 class Boot(_Model):
     """How it boots. `memory` is in bytes; `path` is where the host keeps the image."""
 
-    guest: Literal["pv", "pvh"]
+    guest: Literal["pv", "pvh", "hvm"]
     way: Annotated[Way, Field(strict=False)]
     cmdline: Text
     memory: Annotated[int, Field(gt=0)]

@@ -11,8 +11,9 @@ from imagekit.verify.xlu import parse_xl_cfg, parse_xl_disk
 
 Told = Mapping[str, str]
 
-_MACHINES = {"xenpv": "pv", "xenpvh": "pvh"}
+_MACHINES = {"xenpv": "pv", "xenpvh": "pvh", "xenfv": "hvm"}
 _PYGRUB = {Way.PYGRUB_PV, Way.PVH_PYGRUB}
+_FROM_DISK = {*_PYGRUB, Way.HVM}
 
 
 def from_xl(text: str) -> Told:
@@ -72,7 +73,6 @@ def compare(path: Path, told: Told, claims: Claims) -> None:
 
 def _claimed(claims: Claims) -> Told:
     boot = claims.boot
-    pygrub = boot.way in _PYGRUB
     return {
         "name": claims.image,
         "memory in MiB": str(boot.memory >> 20),
@@ -81,9 +81,9 @@ def _claimed(claims: Claims) -> Told:
         "disk": boot.path or "",
         "disk's format": "raw",
         "disk's device": "xvda",
-        "boot loader": "pygrub" if pygrub else "",
-        # pygrub takes it from the menu, and would add this one behind it.
-        "command line": "" if pygrub else boot.cmdline,
+        "boot loader": "pygrub" if boot.way in _PYGRUB else "",
+        # pygrub takes it from the menu, and would add this one behind it; an HVM guest's GRUB takes it from there.
+        "command line": "" if boot.way in _FROM_DISK else boot.cmdline,
     }
 
 

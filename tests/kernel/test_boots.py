@@ -25,11 +25,14 @@ def reason(facts: KernelFacts, way: Way) -> str:
     "facts, ways",
     [
         (PV, {*PV_WAYS}),
-        (PVH, {*PVH_WAYS, Way.MULTIBOOT}),
+        (PVH, {*PVH_WAYS, Way.MULTIBOOT, Way.HVM}),
+        (replace(PVH, multiboot=False, multiboot2=True), {*PVH_WAYS, Way.HVM}),
+        (replace(PVH, kind=Kind.NONE), {Way.MULTIBOOT, Way.HVM}),
+        (replace(BOTH, kind=Kind.NONE, container="bzimage", payload="lz4"), {Way.HVM}),
         (BOTH, {*PV_WAYS, *PVH_WAYS}),
         (replace(BOTH, kind=Kind.NONE), set()),
         (replace(BOTH, machine="aarch64"), set()),
-        (replace(PVH, machine="i386"), {*PVH_WAYS, Way.MULTIBOOT}),
+        (replace(PVH, machine="i386"), {*PVH_WAYS, Way.MULTIBOOT, Way.HVM}),
     ],
 )
 def test_ways(facts: KernelFacts, ways: set[Way]) -> None:
@@ -50,6 +53,11 @@ def test_a_refusal_names_what_is_missing() -> None:
     )
     assert why_not(PV, Way.MULTIBOOT) == Refusal(
         "GRUB finds no Multiboot header in it", "a Multiboot header in the first 8 KiB", Way.MULTIBOOT
+    )
+    assert why_not(PV, Way.HVM) == Refusal(
+        "GRUB finds no Multiboot header in it, and it is no Linux bzImage",
+        "a Multiboot header in the first 8 KiB, or the form of a Linux bzImage",
+        Way.HVM,
     )
 
 
@@ -115,6 +123,14 @@ def test_payloads(payload: str, by_builder: bool, by_pv_grub: bool) -> None:
     assert (why_not(linux, Way.PV_GRUB) is None) is by_pv_grub
     for way in (Way.PV_DIRECT, Way.PYGRUB_PV, Way.PVH, Way.PVH_PYGRUB):
         assert (why_not(linux, way) is None) is by_builder
+
+
+@pytest.mark.parametrize("payload", ["gzip", "bzip2", "lzma", "xz", "lzo", "lz4", "zstd"])
+def test_a_bzimage_unpacks_itself_in_an_hvm_guest(payload: str) -> None:
+    linux = replace(BOTH, container="bzimage", payload=payload)
+    assert why_not(linux, Way.HVM) is None
+    assert why_not(replace(linux, compression=("gzip",)), Way.HVM) is None
+    assert "packed by xz, which GRUB does not" in reason(replace(linux, compression=("xz",)), Way.HVM)
 
 
 def test_multiboot_takes_no_bzimage() -> None:

@@ -214,6 +214,9 @@ def multiboot2(length: int = 16) -> bytes:
     [
         (multiboot(), 0x400, (True, False)),
         (multiboot(), 8192 - 12, (True, False)),
+        (multiboot(0x10007), 0x400, (True, False)),
+        (multiboot(0xB), 0x400, (False, False)),
+        (multiboot(0x8003), 0x400, (False, False)),
         (multiboot(), 8192 - 8, (False, False)),
         (multiboot(), 0x402, (False, False)),
         (multiboot()[:8] + bytes(4), 0x400, (False, False)),

@@ -34,7 +34,7 @@ def test_pv_samples(samples: Path, name: str) -> None:
 def test_pvh_sample(samples: Path) -> None:
     facts = read_kernel(samples / "hello-pvh.xen")
     assert (facts.kind, facts.multiboot) == (Kind.PVH, True)
-    assert ways(facts) == {*PVH_WAYS, Way.MULTIBOOT}
+    assert ways(facts) == {*PVH_WAYS, Way.MULTIBOOT, Way.HVM}
 
 
 def test_broken_samples(samples: Path) -> None:

@@ -25,7 +25,7 @@ _CONSOLE = """
 command -v timeout >/dev/null && exec timeout "$2" xl console "$1" 2>/dev/null
 exec xl console "$1" 2>/dev/null
 """
-_CAPABILITIES = {"pv": "xen-3.0-{0}", "pvh": "hvm-3.0-"}
+_CAPABILITIES = {"pv": "xen-3.0-{0}", "pvh": "hvm-3.0-", "hvm": "hvm-3.0-"}
 _NAMES = {"x86_64": "x86_64", "i386": "x86_32p"}
 
 
