@@ -26,7 +26,7 @@ from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Rece
 from imagekit.recipe import PublishEbs
 from imagekit.sparse import BlockMap, map_blocks
 
-_WAYS = {Way.PV_GRUB.value: False, "hvm": True}
+_WAYS = {Way.PV_GRUB.value: False, Way.HVM.value: True}
 
 
 def publish(order: Order) -> list[Receipt]:
@@ -161,7 +161,7 @@ class _Publication:
         receipt.details["snapshot"] = root
         receipt.state, receipt.ended = PUBLISHED, now()
         entry.save()
-        course.tell(f"{found.id} runs on {instances.families(plan.types)}")
+        course.tell(f"{found.id} {instances.words(self._guest, plan.types)}")
 
     def _failed(self, plan: _Plan, receipt: Receipt, error: ImagekitError) -> ImagekitError:
         """Undo what this publication made, and say so; what was published before is not touched."""
@@ -258,11 +258,9 @@ def _guest_of(order: Order, settings: PublishEbs) -> Guest:
 
 def _started_by(boot: Mapping[str, str]) -> dict[str, str]:
     """Return what a receipt says of how EC2 starts the image."""
-    return (
-        {"kernel": boot["KernelId"]}
-        if "KernelId" in boot
-        else {"virtualization": "hvm", "boot_mode": boot["BootMode"]}
-    )
+    if "KernelId" in boot:
+        return {"kernel": boot["KernelId"]}
+    return {"virtualization": boot["VirtualizationType"], "boot_mode": boot["BootMode"]}
 
 
 def _blocks_of(order: Order) -> BlockMap:

@@ -73,6 +73,16 @@ def families(types: Iterable[str]) -> str:
     return ", ".join(sorted({name.partition(".")[0] for name in types}))
 
 
+def words(guest: Guest, types: Iterable[str]) -> str:
+    """Return where an image runs, and of HVM where it does not."""
+    said = f"runs on {families(types)}"
+    if not guest.hvm:
+        return said
+    if guest.linux:
+        return f"{said}; on Nitro's types {_NITRO}"
+    return f"{said}; not on Nitro's types: its kernel has no drivers for NVMe and ENA"
+
+
 def _names(ec2: Any, region: str, guest: Guest, *, xen: bool) -> list[str]:
     asked = {
         "supported-virtualization-type": guest.virtualization,
