@@ -29,6 +29,7 @@ PACKAGES: Mapping[str, str] = {
     "prlimit": "util-linux",
     "guestfish": "guestfish",
     "sgdisk": "gdisk",
+    "grub-mkimage": "grub-common",
     "pygrub": "xen-utils-4.17",
     "virt-xml-validate": "libvirt-clients",
     "chromium": "chromium",

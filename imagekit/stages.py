@@ -9,11 +9,11 @@ from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, partition_offset, write_disk
+from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, modules, partition_offset, write_core, write_disk
 from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
-from imagekit.kernel import KernelFacts, read_kernel, write_repacked
+from imagekit.kernel import KernelFacts, grub_command, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
@@ -123,6 +123,7 @@ def root_step(job: Job, guest: Guest) -> Step:
         ramdisk=ramdisk or of_tree,
         partition=None if image.disk.table == "plain" else 0,
         pv=guest == "pv",
+        command=grub_command(job.facts) if guest == "hvm" else None,
     )
     base = job.system
     files, items = brought(image)
@@ -143,8 +144,31 @@ def root_step(job: Job, guest: Guest) -> Step:
     return Step("root", write_root, inputs, options, revision=3)
 
 
-def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
-    """Return the step that writes the raw disk image, its size a multiple of `unit` bytes."""
+def core_step(job: Job, guest: Guest) -> Step | None:
+    """Return the step that writes GRUB's boot sector and core for an HVM guest; None for other guests.
+
+    The job is settled.
+    """
+    if guest != "hvm":
+        return None
+    image = job.image
+    kind = "ext2" if image.disk.boot else image.filesystem.type
+    names = modules(kind, grub_command(job.facts), packed=bool(job.facts.compression))
+    return Step(
+        "grub-core",
+        write_core,
+        {},
+        {"modules": list(names)},
+        tools=("grub-mkimage", "grub-pc-bin"),
+        needs=("grub",),
+    )
+
+
+def disk_step(job: Job, root: Step, *, unit: int = MIB, core: Step | None = None) -> Step:
+    """Return the step that writes the raw disk image, its size a multiple of `unit` bytes.
+
+    `core` is what its BIOS starts, where one does.
+    """
     image = job.image
     _check_boot(job)
     options: dict[str, Json] = {
@@ -164,6 +188,7 @@ def disk_step(job: Job, root: Step, *, unit: int = MIB) -> Step:
         options["guestfs"] = True
     inputs: dict[str, Source | Step] = {"root": root}
     inputs |= {name: source for name, source in root.inputs.items() if name.startswith("files-")}
+    inputs |= {"core": core} if core is not None else {}
     needs = tools(image.filesystem.type, guestfs=guestfs)
     needs += tools("ext2") if guestfs and image.disk.boot else ()
     needs += () if image.disk.table == "plain" else ("libparted",)

@@ -6,13 +6,16 @@ Who reads what (Xen 4.17 pygrub, Amazon's PV-GRUB, GRUB 2 for PV guests):
     PV-GRUB    /boot/grub/menu.lst only; obeys `root`; waits for a key without `timeout`
     GRUB 2 PV  grub.cfg (Debian's build), or menu.lst (built with legacycfg)
 
-So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a disk, gets menu.lst alone.
+So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a disk, gets menu.lst alone. A disk
+with GRUB 2 in its boot sector has grub.cfg alone: no other loader starts it, and a menu.lst would say that one
+does.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from imagekit.boot.grub import Command, grub_cfg
 from imagekit.boot.pygrub import BEFORE_MENU_LST, GRUB_CFG
 from imagekit.errors import RecipeError
 
@@ -25,7 +28,8 @@ _PLAIN = re.compile(rf"({_WORD}( {_WORD})*)?", re.ASCII)
 class BootEntry:
     """The one entry of the menu. `kernel` and `ramdisk` are absolute paths in the image, of plain characters.
 
-    `partition` counts from 0; None means that the file system is the whole disk.
+    `partition` counts from 0; None means that the file system is the whole disk. `command` is how GRUB 2 loads the
+    kernel where it is the disk's own loader; None where others are.
     """
 
     title: str
@@ -34,15 +38,21 @@ class BootEntry:
     ramdisk: str | None = None
     partition: int | None = 0
     pv: bool = True
+    command: Command | None = None
 
 
 def boot_files(entry: BootEntry) -> Mapping[str, str]:
-    """Return path in the image -> content; RecipeError when the entry cannot be written in a menu."""
+    """Return path in the image -> content.
+
+    RecipeError when the entry cannot be written in a menu, or does not come out of it as it went in.
+    """
     for text in (entry.title, entry.cmdline):
         if any(ord(character) < ord(" ") for character in text):
             raise RecipeError(
                 "a boot menu is made of lines: no control characters in a command line", details=repr(text)
             )
+    if entry.command is not None:
+        return {GRUB_CFG: grub_cfg(entry.title, entry.kernel, entry.cmdline, entry.command, entry.ramdisk)}
     if entry.cmdline.endswith("\\"):
         raise RecipeError("GRUB joins a line that ends with a backslash to the next one", details=entry.cmdline)
     menu = _menu_lst(entry)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from imagekit.disk.grub import put_grub
 from imagekit.disk.layout import Layout, Spot, lay_out, partition_offset
 from imagekit.disk.table import LVM, write_table
 from imagekit.errors import BuildError
@@ -67,10 +68,11 @@ class _Work:
 def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None:
     """Write a disk image. A step function.
 
-    Inputs: `root`, a root tar, and the folders that it refers to. Options: `layout`; `disk_size`,
-    `filesystem_size` (bytes or null), `unit` (bytes; a disk that has no size of its own is a multiple), `free`
-    (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted `boot_size` (bytes of a boot partition),
-    `lvm` ({group, volume}), and `guestfs` (true: a Linux makes the root's file system, as it must with LVM).
+    Inputs: `root`, a root tar, and the folders that it refers to; `core`, what a BIOS starts, where one is to.
+    Options: `layout`; `disk_size`, `filesystem_size` (bytes or null), `unit` (bytes; a disk that has no size of
+    its own is a multiple), `free` (bytes to leave), `type`, `label`, `block_size`, `epoch`; where wanted
+    `boot_size` (bytes of a boot partition), `lvm` ({group, volume}), and `guestfs` (true: a Linux makes the root's
+    file system, as it must with LVM).
     """
     work = _Work(inputs, out, options, _settings(options, inputs["root"].digest))
     if options.get("guestfs"):
@@ -79,6 +81,9 @@ def write_disk(inputs: Mapping[str, Input], out: Path, options: Options) -> None
         _by_tools(work)
     if work.boot:
         _make_boot(work)
+    if "core" in inputs:
+        with out.open("r+b") as file:
+            put_grub(file, inputs["core"].path.read_bytes(), partition_offset(work.layout))
 
 
 def boot_uuid(root: str) -> str:

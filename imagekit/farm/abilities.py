@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from imagekit import programs
+from imagekit.disk import grub_folder
 from imagekit.errors import ToolError
 from imagekit.root.run import check_able
 from imagekit.systems import lacking
@@ -17,10 +18,19 @@ def _namespaces() -> bool:
     return True
 
 
+def _grub() -> bool:
+    try:
+        grub_folder()
+    except ToolError:
+        return False
+    return programs.find("grub-mkimage") is not None
+
+
 _PROBES: Mapping[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "os": lambda: not lacking(()),  # diskimage-builder, its programs, root and namespaces
     "namespaces": _namespaces,
+    "grub": _grub,
     "qemu": lambda: programs.find("guestfish") is not None and programs.find("qemu-system-x86_64") is not None,
 }
 NAMES = tuple(_PROBES)

@@ -6,7 +6,7 @@
 Nothing is run and nothing is believed: a file gives KernelFacts, or KernelError (exit 3).
 """
 
-from imagekit.kernel.boots import Refusal, Way, why_not
+from imagekit.kernel.boots import Refusal, Way, grub_command, why_not
 from imagekit.kernel.facts import KernelFacts, Kind
 from imagekit.kernel.read import read_kernel, read_kernel_bytes
 from imagekit.kernel.repack import can_repack, repacked, write_repacked
@@ -18,6 +18,7 @@ __all__ = [
     "Refusal",
     "Way",
     "can_repack",
+    "grub_command",
     "read_kernel",
     "read_kernel_bytes",
     "repacked",

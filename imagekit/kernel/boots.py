@@ -15,6 +15,7 @@ What loaders unpack, and where it is written:
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from imagekit.kernel.facts import KernelFacts, Kind
 from imagekit.kernel.features import REQUIRABLE, required
@@ -81,6 +82,13 @@ def why_not(facts: KernelFacts, way: Way) -> Refusal | None:
     for reason, missing in _objections(facts, way):
         return Refusal(reason, missing, way)
     return None
+
+
+def grub_command(facts: KernelFacts) -> Literal["multiboot", "multiboot2", "linux"]:
+    """Return the command by which GRUB 2 loads a kernel that boots by `Way.HVM`."""
+    if facts.container == "bzimage":
+        return "linux"
+    return "multiboot" if facts.multiboot else "multiboot2"
 
 
 def _objections(facts: KernelFacts, way: Way) -> Iterator[_Objection]:

@@ -11,7 +11,7 @@ from imagekit.guests import Ways, check_readable, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Output
 from imagekit.recipe import Image
-from imagekit.stages import Job, disk_step, output, root_step, settled
+from imagekit.stages import Job, core_step, disk_step, output, root_step, settled
 
 SUMMARY = "Amazon EC2, EBS: raw image of whole GiB for a volume (PV-GRUB or HVM), its block list in the sidecar"
 EXTENSION = ".ebs"
@@ -41,7 +41,7 @@ def plan(job: Job) -> Output:
             details=f"disk.size is {size} bytes",
             hint=f'disk.size = "{_fitting(job.image)}GiB", or "auto"',
         )
-    disk = disk_step(job, root_step(job, choice.guest), unit=_GIB)
+    disk = disk_step(job, root_step(job, choice.guest), core=core_step(job, choice.guest), unit=_GIB)
     return output(job, "ebs", disk, {}, choice.to_json(), blocks=True)
 
 

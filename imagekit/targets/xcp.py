@@ -16,7 +16,7 @@ from imagekit.guests import HOST, check_readable, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
-from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, settled
+from imagekit.stages import Guest, Job, copy_step, core_step, disk_step, output, root_step, settled
 
 SUMMARY = "Xen Cloud Platform, XenServer, XCP-ng: VHD, raw disk or XVA"
 EXTENSION = ".vhd"
@@ -46,7 +46,7 @@ def plan(job: Job) -> Output:
     choice = choose(job.facts, image, HOST[loader])
     check_readable(image, choice.way)
     job = settled(job, choice.guest)
-    disk = disk_step(job, root_step(job, choice.guest), unit=_UNIT)
+    disk = disk_step(job, root_step(job, choice.guest), core=core_step(job, choice.guest), unit=_UNIT)
     machine = machine_options(image, job.name)
     boot: dict[str, Json] = {**choice.to_json(), "machine": machine}
     companions = {".xen": copy_step("kernel-file", job.kernel)} if loader == "direct" else {}

@@ -11,7 +11,7 @@ from imagekit.guests import HOST, check_readable, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import MIB, Image
-from imagekit.stages import Guest, Job, copy_step, disk_step, output, root_step, settled, text_step
+from imagekit.stages import Guest, Job, copy_step, core_step, disk_step, output, root_step, settled, text_step
 
 SUMMARY = "open-source Xen: raw image, xl.cfg (and the older xm form), libvirt XML"
 EXTENSION = ".raw"
@@ -43,7 +43,7 @@ def plan(job: Job) -> Output:
             companions[".xm.cfg"] = text_step("xm.cfg", xm_cfg(domain))
     if image.xen.loader == "direct":
         companions[".xen"] = copy_step("kernel-file", job.kernel)
-    disk = disk_step(job, root_step(job, choice.guest))
+    disk = disk_step(job, root_step(job, choice.guest), core=core_step(job, choice.guest))
     boot = {**choice.to_json(), "path": domain.disks[0].path}
     return output(job, "xen", disk, companions, boot)
 
