@@ -56,14 +56,15 @@ def check_kind(there: Product, kind: str) -> None:
     if kind == "pv" and not there.paravirtual:
         raise KernelError(
             f"{there.words} starts no PV guests: they were removed from it",
-            hint="build it with --boot pvh, of a kernel with a PVH entry (Solo5 and Linux have one), or with --boot hvm, "
-            "of one that GRUB loads (Multiboot, or a Linux bzImage); or publish the disk alone, without --vm",
+            hint="build it with --boot pvh, of a kernel with a PVH entry (Solo5 and Linux have one), or with "
+            "--boot hvm, of one that GRUB loads (Multiboot, or a Linux bzImage); "
+            "or publish the disk alone, without --vm",
         )
     if kind == "pvh" and there.paravirtual:
         raise KernelError(
             f"{there.words} has no PVH guests of your own kernel",
-            hint="they came with XCP-ng 8.3; here boot PV kernels and, built with --boot hvm, those that GRUB loads: "
-            "Multiboot, as Solo5's are, and Linux bzImages",
+            hint="they came with XCP-ng 8.3; here boot PV kernels and, built with --boot hvm, those that GRUB "
+            "loads: Multiboot, as Solo5's are, and Linux bzImages",
         )
     if kind != "pv" and not there.hvm:
         raise KernelError(
