@@ -61,7 +61,7 @@ def test_exit_codes(cli: Cli, recipes: Path, wrong: list[str], code: int) -> Non
 
 
 def test_a_refused_target_and_two_of_a_name(cli: Cli, recipes: Path, kernels: Path) -> None:
-    pvh = kernels / "hello-pvh.xen"
+    pvh = kernels / "broken" / "pvh-only.xen"
     (recipes / "a").mkdir()
     (recipes / "a" / "a.toml").write_text(f'kernel = "{pvh}"\n')
     (recipes / "pvh.toml").write_text(f'kernel = "{pvh}"\n')
