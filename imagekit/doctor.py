@@ -15,6 +15,7 @@ from platformdirs import user_cache_path
 
 from imagekit import command, programs
 from imagekit.accelerator import against_kvm
+from imagekit.disk import grub_folder
 from imagekit.errors import ToolError
 from imagekit.prove.lab import load
 from imagekit.root.run import RANGES, has_range
@@ -27,6 +28,7 @@ _XLUTIL = "libxlutil.so.4.17"
 _PROGRAMS: Mapping[str, str] = {
     "mke2fs": "builds: makes ext2, ext3 and ext4",
     "debugfs": "builds: finishes them",
+    "grub-mkimage": "builds: GRUB for the boot sector of an HVM guest's disk",
     "mkfs.fat": "builds: makes FAT",
     "mcopy": "builds: fills it",
     "e2fsck": "verify: checks ext2, ext3 and ext4",
@@ -80,6 +82,7 @@ def examine(cache: Path | None = None) -> list[Finding]:
         *_libraries(),
         *map(_program, _PROGRAMS),
         _xlutil(),
+        _grub(),
         _ids(),
         _kvm(),
         _lab(cache or user_cache_path("imagekit")),
@@ -136,6 +139,16 @@ def _xlutil() -> Finding:
         seen = ""
     remedy = "sudo apt-get install libxenmisc4.17"
     return Finding("libxlutil", seen, "verify: reads xl.cfg as Xen does", remedy, needed=False, ok=bool(seen))
+
+
+def _grub() -> Finding:
+    try:
+        grub_folder()
+        seen, remedy = "installed", ""
+    except ToolError as error:
+        seen, remedy = "", error.hint
+    purpose = "builds: what the boot sector of an HVM guest's disk is made of"
+    return Finding("GRUB for a BIOS", seen, purpose, remedy, needed=False, ok=bool(seen))
 
 
 def _ids() -> Finding:

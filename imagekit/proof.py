@@ -5,14 +5,13 @@ proofs/<key>.json     key = SHA-256 of the disk's digest, the way of booting, it
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from imagekit.plan import Json
+from imagekit.whole import PRIVATE, write_whole
 
 SCHEMA = "imagekit.proof/1"
 
@@ -89,16 +88,8 @@ def keep(proof: Proof, state: Path) -> Path:
     folder = state / "proofs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{proof.key}.json"
-    with NamedTemporaryFile("w", dir=folder, prefix=".new-", delete=False) as file:
-        try:
-            json.dump(proof.to_json(), file, indent=1, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    content = json.dumps(proof.to_json(), indent=1, sort_keys=True) + "\n"
+    write_whole(path, content.encode(), mode=PRIVATE, durable=True)
     return path
 
 

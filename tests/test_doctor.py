@@ -24,6 +24,8 @@ def test_versions_are_told(findings: dict[str, Finding]) -> None:
     assert findings["mke2fs"].version.startswith("1.")
     assert findings["pygrub"].version.startswith("4.")
     assert findings["libxlutil"].version == "4.17"
+    assert findings["grub-mkimage"].version.startswith("2.")
+    assert findings["GRUB for a BIOS"].ok
     assert findings["Python"].version.startswith("3.")
 
 

@@ -90,14 +90,15 @@ def test_a_recipe_and_its_targets(prepared: Prepare, kernels: Path, tmp_path: Pa
 
 
 def test_all_lists_what_is_left_out(prepared: Prepare, kernels: Path) -> None:
-    result = prepared(kernels / "hello-pvh.xen", targets=("all",), out="out/")
-    assert places(result) == ["out/hello-pvh.xcp.vhd", "out/hello-pvh.xen.raw"]
+    result = prepared(kernels / "broken" / "pvh-only.xen", targets=("all",), out="out/")
+    assert places(result) == ["out/pvh-only.xcp.vhd", "out/pvh-only.xen.raw"]
     skipped = {item.target: item.refusal for item in result.skipped}
     assert "ebs" in skipped
     assert "no entry for PV" in skipped["ebs"].reason
     assert isinstance(skipped["ebs"], Refusal)
     assert "ENTRY" in skipped["ebs"].missing
-    assert not [item for item in prepared(kernels / "hello.xen", targets=("all",)).skipped if item.target == "ebs"]
+    for name in ("hello.xen", "hello-pvh.xen"):
+        assert "ebs" not in [item.target for item in prepared(kernels / name, targets=("all",)).skipped]
 
 
 def test_all_and_nothing_is_left(prepared: Prepare, kernels: Path) -> None:
@@ -134,7 +135,7 @@ def test_all_and_no_settings_that_suit(prepared: Prepare, kernels: Path, tmp_pat
         "ramdisk": str(tmp_path / "ramdisk"),
     }
     with pytest.raises(UnsuitedError, match="takes no ramdisk"):
-        prepared(kernels / "hello-pvh.xen", targets=("all",), settings=settings)
+        prepared(kernels / "broken" / "pvh-only.xen", targets=("all",), settings=settings)
 
 
 def test_what_suits_nobody_is_told_as_it_is(prepared: Prepare, kernels: Path) -> None:
@@ -174,8 +175,8 @@ def test_files_that_are_not_there_are_told_with_their_line(
 def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(
     prepared: Prepare, kernels: Path, store: Store
 ) -> None:
-    with pytest.raises(KernelError, match=r"hello-pvh\.xen cannot boot on ebs") as caught:
-        prepared(kernels / "hello-pvh.xen", targets=("xen", "ebs"), out="out/")
+    with pytest.raises(KernelError, match=r"pvh-only\.xen cannot boot on ebs") as caught:
+        prepared(kernels / "broken" / "pvh-only.xen", targets=("xen", "ebs"), out="out/")
     assert "missing: " in caught.value.details
     assert "--target xcp or xen" in caught.value.hint
     assert [record.step for _, record in store.records()] == ["kernel"]

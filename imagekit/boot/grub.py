@@ -14,8 +14,8 @@ Command = Literal["multiboot", "multiboot2", "linux"]
 """GRUB 2's commands that load a kernel."""
 
 # What GRUB hands on as one argument: bare, or in quotes that GRUB puts around it itself, for the blank in it.
-_CHARACTER = r"(?:[^ '\"\\]|\\x[0-9A-Fa-f]{2})"
-_ARGUMENT = re.compile(rf"\"({_CHARACTER}*(?: {_CHARACTER}*)+)\"(?= |$)|({_CHARACTER}*)(?= |$)")
+_BARE = r"[^ '\"\\]*"
+_ARGUMENT = re.compile(rf"\"({_BARE}(?: {_BARE})+)\"(?= |$)|({_BARE})(?= |$)")
 
 _MODULES = {"multiboot": "module --nounzip", "multiboot2": "module2 --nounzip", "linux": "initrd"}
 

@@ -14,7 +14,7 @@ and diskboot.S, util/setup.c):
 import hashlib
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO, cast
@@ -67,9 +67,9 @@ def write_core(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Js
     out.write_bytes(boot_sector((folder / "boot.img").read_bytes()) + checked_core(core.read_bytes()))
 
 
-def grub_folder() -> Path:
+def grub_folder(folders: Sequence[str] = _FOLDERS) -> Path:
     """Return the folder of GRUB's modules for a BIOS; ToolError names the package that brings it."""
-    for folder in map(Path, _FOLDERS):
+    for folder in map(Path, folders):
         if (folder / "boot.img").is_file() and (folder / "kernel.img").is_file():
             return folder
     raise ToolError("GRUB for a BIOS is not installed", hint=f"sudo apt-get install {_PACKAGE}")

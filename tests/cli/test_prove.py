@@ -47,7 +47,7 @@ def proofs(tmp_path: Path) -> list[dict[str, object]]:
         (("app.xen", "--timeout", "0"), "Invalid value"),
         (("app.xen", "--by", "magic"), "Invalid value"),
         (("app.xen", "--accel", "magic"), "Invalid value"),
-        (("none.raw",), "error: none.raw has no sidecar beside it"),
+        (("none.raw",), "error: none.raw is not there, or is no file\n"),
         (("none.raw", "--by", "pv"), "error: none.raw is not there, or is no file\n"),
         (("none.toml",), "none.toml cannot be read"),
     ],

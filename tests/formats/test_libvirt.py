@@ -40,6 +40,14 @@ def test_the_kind_is_the_machine(kind: str, machine: str, system: str) -> None:
     assert root.findtext(f"os/type[@machine='{machine}']") == system
 
 
+def test_an_hvm_domain_boots_by_its_disk() -> None:
+    root = parsed(Domain(name="app", kind="hvm", memory=64, disks=(DISK,)))
+    assert root.findtext("os/type[@machine='xenfv']") == "hvm"
+    assert root.find("os/boot[@dev='hd']") is not None
+    assert (root.find("bootloader"), root.find("os/kernel")) == (None, None)
+    assert root.find("devices/serial/target[@port='0']") is not None
+
+
 def test_memory_has_its_unit() -> None:
     root = parsed(Domain(name="app", kind="pv", memory=64, kernel="/k"))
     assert root.findtext("memory[@unit='MiB']") == "64"

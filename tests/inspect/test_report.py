@@ -70,8 +70,8 @@ def test_a_report_travels_as_json(disk: Path) -> None:
 @pytest.mark.parametrize(
     "name,refused,taken",
     [
-        ("hello.xen", {"pvh", "pvh-pygrub", "multiboot", "linux"}, {"pv", "pygrub", "pv-grub"}),
-        ("hello-pvh.xen", {"pv", "pygrub", "pv-grub", "linux"}, {"pvh", "pvh-pygrub", "multiboot"}),
+        ("hello.xen", {"pvh", "pvh-pygrub", "multiboot", "linux", "hvm"}, {"pv", "pygrub", "pv-grub"}),
+        ("hello-pvh.xen", {"pv", "pygrub", "pv-grub", "linux"}, {"pvh", "pvh-pygrub", "multiboot", "hvm"}),
     ],
 )
 def test_a_kernel(kernels: Path, name: str, refused: set[str], taken: set[str]) -> None:

@@ -22,6 +22,7 @@ LOADERS = {
     Way.PVH: ("pvh", 'kernel = "/lab/kernel"'),
     Way.PVH_PYGRUB: ("pvh", 'bootloader = "/usr/lib/lab/pygrub"'),
     Way.MULTIBOOT: ("pvh", 'kernel = "/usr/lib/lab/pvh-grub.bin"'),
+    Way.HVM: ("hvm", 'boot = "c"'),
 }
 
 
@@ -40,7 +41,7 @@ def test_each_way_has_its_loader(way: Way) -> None:
     lines = cfg(Guest(way, 32 * MIB, vcpus=2, kernel=b"kernel", cmdline="a=1"))
     assert {f'type = "{kind}"', loader, "memory = 32", "vcpus = 2", 'on_reboot = "destroy"'} <= set(lines)
     assert '    "format=raw, vdev=xvda, access=rw, target=/dev/lab-disk",' in lines
-    assert len([line for line in lines if line.startswith(("kernel", "bootloader"))]) == 1
+    assert len([line for line in lines if line.startswith(("kernel", "bootloader", "boot "))]) == 1
 
 
 @pytest.mark.parametrize("way", list(Way))

@@ -59,7 +59,7 @@ def test_without_sidecar_and_way_nobody_knows_how(of: Of) -> None:
         found(path)
     assert (caught.value.exit_code, caught.value.hint) == (
         2,
-        "--by pv, pygrub, pv-grub, pvh, pvh-pygrub, multiboot",
+        "--by pv, pygrub, pv-grub, pvh, pvh-pygrub, multiboot, hvm",
     )
     assert (found(path, target="ebs").way, found(path, target="xen").way) == (Way.PV_GRUB, Way.PYGRUB_PV)
     alone = found(path, way=Way.PYGRUB_PV)

@@ -128,7 +128,7 @@ def test_with_image_tables(tmp_path: Path) -> None:
         ("vcpus = [1]\nexclude = [{}]", "matrix.exclude: tables are expected"),
         ("vcpus = [1]\nexclude = 3", "exclude"),
         ("vcpus = [1, 0]", "vcpus: input should be greater than or equal to 1"),
-        ('disk.layout = ["mbr", "mrb"]', "disk.layout: input should be 'plain', 'mbr' or 'gpt'"),
+        ('disk.layout = ["mbr", "mrb"]', "disk.layout: input should be 'auto', 'plain', 'mbr' or 'gpt'"),
         ('cmdline = ["a b", "a-b"]', "two images are named 'farm-a-b'"),
         (f"vcpus = {list(range(1, 102))}\nmemory = {[f'{one}MiB' for one in range(1, 102)]}", "10201 images"),
     ],

@@ -381,7 +381,7 @@ def test_a_kernel_is_all_that_a_recipe_needs(recipe: Read, tmp_path: Path) -> No
     (image,) = recipe('kernel = "other.xen"')
     assert (image.name, image.kernel, image.targets) == ("app", tmp_path / "other.xen", ("xen",))
     assert (image.memory, image.vcpus, image.cmdline, image.boot) == (64 * MIB, 1, "", "auto")
-    assert (image.filesystem.type, image.filesystem.size, image.disk.layout) == ("ext2", None, "plain")
+    assert (image.filesystem.type, image.filesystem.size, image.disk.layout) == ("ext2", None, "auto")
     (bare,) = from_kernel(tmp_path / "My App!.xen.gz", {}, {})
     assert (bare.name, bare.kernel) == ("My-App-", tmp_path / "My App!.xen.gz")
     with pytest.raises(RecipeError, match="no kernel is named"):

@@ -115,11 +115,27 @@ def test_other_file_systems(make: Make, kernels: Path, kind: str) -> None:
 
 
 def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
+    """It boots by GRUB in the boot sector, if GRUB finds a way into it."""
+    artifact = one(make(kernels / "hello-pvh.xen", target="ebs"))
+    content = sidecar(artifact)
+    since = "PV: it has no entry for PV, only for PVH"
+    assert content["boot"] | {"guest": "hvm", "way": "hvm", "since": since} == content["boot"]
+    assert (content["layout"]["disk"], content["length"]) == ("mbr", GIB)
+    assert content["blocks"] == blocks(artifact.path)
+    assert content["blocks"][0][0] == 0, "the boot sector is uploaded, too"
     with pytest.raises(KernelError, match="cannot boot on ebs: it has no entry for PV, only for PVH") as caught:
-        make(kernels / "hello-pvh.xen", target="ebs")
+        make(kernels / "broken" / "pvh-only.xen", target="ebs")
     assert caught.value.exit_code == 3
     assert "notes 1 and 3" in caught.value.details
     assert "--target xcp or xen" in caught.value.hint
+
+
+@pytest.mark.parametrize("more", [{"boot": "pvh"}, {"boot": "hvm"}], ids=str)
+def test_the_guests_that_ec2_has(make: Make, kernels: Path, more: dict[str, object]) -> None:
+    if more["boot"] == "hvm":
+        assert sidecar(one(make(kernels / "hello-pvh.xen", target="ebs", settings=more)))["boot"]["guest"] == "hvm"
+    with pytest.raises(KernelError, match="cannot boot on ebs"):
+        make(kernels / "hello.xen", target="ebs", settings=more)
 
 
 def test_a_pvh_guest(make: Make, kernels: Path) -> None:

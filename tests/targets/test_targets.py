@@ -62,15 +62,15 @@ def test_a_plug_in_builds(plug_in: Path, kernels: Path, tmp_path: Path) -> None:
 
 
 def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> None:
-    arguments = ("build", kernels / "hello-pvh.xen", "-t", "all", "-o", f"{tmp_path}/out/")
+    arguments = ("build", kernels / "broken" / "pvh-only.xen", "-t", "all", "-o", f"{tmp_path}/out/")
     done = imagekit(*arguments, path=plug_in)
     assert done.returncode == 0, done.stderr
     assert sorted(Path(line).name for line in done.stdout.split()) == [
-        "hello-pvh.nimbus",
-        "hello-pvh.xcp.vhd",
-        "hello-pvh.xen.raw",
+        "pvh-only.nimbus",
+        "pvh-only.xcp.vhd",
+        "pvh-only.xen.raw",
     ]
-    assert "hello-pvh: not for ebs: it has no entry for PV" in done.stderr
+    assert "pvh-only: not for ebs: it has no entry for PV" in done.stderr
     as_json = json.loads(imagekit(*arguments, "--json").stdout)
     assert [skip["target"] for skip in as_json["skipped"] if skip["target"] == "ebs"] == ["ebs"]
     assert all(skip["reason"] for skip in as_json["skipped"])
@@ -91,7 +91,7 @@ def test_an_unknown_one(kernels: Path) -> None:
 
 
 def test_a_pvh_kernel_on_ebs(kernels: Path) -> None:
-    done = imagekit("build", kernels / "hello-pvh.xen", "-t", "ebs")
+    done = imagekit("build", kernels / "broken" / "pvh-only.xen", "-t", "ebs")
     assert (done.returncode, done.stdout) == (3, "")
     assert "missing: ENTRY or VIRT_BASE (notes 1 and 3)" in done.stderr
     assert "hint: --target xcp or xen" in done.stderr

@@ -54,6 +54,7 @@ PVH = {".cfg", ".xml", ".imagekit.json"}
         ("hello-pvh.xen", "auto", "pygrub", "pvh", "pvh-pygrub", PVH),
         ("hello-pvh.xen", "pvh", "pygrub", "pvh", "pvh-pygrub", PVH),
         ("hello-pvh.xen", "auto", "direct", "pvh", "pvh", PVH | {".xen"}),
+        ("hello-pvh.xen", "hvm", "pygrub", "hvm", "hvm", PV),
     ],
 )
 def test_guest_and_loader(
@@ -65,7 +66,8 @@ def test_guest_and_loader(
     assert artifact.path.name == f"{name}.xen.raw"
     config = xl(artifact)
     assert (config["type"], config["name"]) == (guest, name)
-    assert ("bootloader" in config, "kernel" in config) == (loader == "pygrub", loader == "direct")
+    pygrub = loader == "pygrub" and guest != "hvm"
+    assert ("bootloader" in config, "kernel" in config) == (pygrub, loader == "direct")
     content = sidecar(artifact)
     assert (content["boot"]["guest"], content["boot"]["way"], content["target"]) == (guest, way, "xen")
     if loader == "direct":
@@ -81,6 +83,7 @@ def test_guest_and_loader(
     [
         ("hello.xen", "pvh", "PHYS32_ENTRY"),
         ("hello-pvh.xen", "pv", "ENTRY or VIRT_BASE"),
+        ("hello.xen", "hvm", "a Multiboot header in the first 8 KiB, or the form of a Linux bzImage"),
         ("broken/no-notes.xen", "auto", "ENTRY or VIRT_BASE"),
     ],
 )
@@ -91,6 +94,26 @@ def test_a_kernel_that_cannot(
         make(kernels / kernel, settings={"boot": boot})
     assert missing in caught.value.details
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_dom0_starts_no_hvm_guest(make: Make, kernels: Path) -> None:
+    with pytest.raises(KernelError, match=r"xen\.loader = direct has no HVM guests") as caught:
+        make(kernels / "hello-pvh.xen", settings={"boot": "hvm", "xen.loader": "direct"})
+    assert caught.value.details == 'missing: boot = "auto" or "pv" or "pvh"'
+
+
+def test_an_hvm_guest_where_nothing_else_boots(make: Make, kernels: Path, tmp_path: Path) -> None:
+    """A Multiboot kernel without a note of Xen's."""
+    data = bytearray((kernels / "hello-pvh.xen").read_bytes())
+    at = data.index(b"Xen\0")
+    data[at : at + 3] = b"Zen"
+    (tmp_path / "plain.elf").write_bytes(data)
+    artifact = one(make(tmp_path / "plain.elf"))
+    content = sidecar(artifact)
+    assert (content["boot"]["guest"], content["layout"]["disk"]) == ("hvm", "mbr")
+    assert content["boot"]["since"] == "PV: it has no entry for PV; PVH: it has no entry for PVH"
+    assert xl(artifact)["boot"] == xl(artifact, ".xm.cfg")["boot"] == "c"
+    assert xl(artifact, ".xm.cfg")["builder"] == "hvm"
 
 
 def test_of_two_refusals_the_telling_one(make: Make, kernels: Path) -> None:
