@@ -31,7 +31,8 @@ _GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
 _NO_BOOT = b"No bootable device"
 # xl, pygrub, Xen; hvmloader and the BIOS of the first domain.
 _SAYING = ("XL: ", "LOADER: ", "(XEN) ", "(d1) ")
-_LOST = (b"Panic on CPU", b"Dom0 crashed", b"FATAL: Could not bind")
+# At the beginning of a line: an HVM guest's words, by port 0xe9, are behind "(d1) ".
+_LOST = re.compile(rb"^(?:\(XEN\) .*(?:Panic on CPU|Dom0 crashed)|FATAL: Could not bind)", re.MULTILINE)
 _CLEAN = {0}
 _STAGES = {
     b"LAB: job": "job",
@@ -122,7 +123,7 @@ class _Watch:
         control = self.machine.consoles[0]
         if failed := _FAILED.search(control):
             raise ToolError("the lab failed", details=failed[1].decode(errors="backslashreplace"))
-        if any(mark in control for mark in _LOST):
+        if _LOST.search(control):
             raise ToolError("the lab failed", details=self.said()[-1500:])
         ended = _ENDED.search(control)
         if ended and self.own is None:
