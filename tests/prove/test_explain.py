@@ -58,7 +58,7 @@ def test_words_of_a_guest(console: bytes, meaning: str, good: Path) -> None:
     "said, console, meaning",
     [
         (
-            "(d1) Boot failed: not a bootable disk\n(d1) No bootable device.",
+            "(d1) Boot failed: not a bootable disk",
             "",
             "no boot sector that a BIOS would start",
         ),
