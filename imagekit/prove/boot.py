@@ -29,6 +29,10 @@ _BOOTING = re.compile(
 _GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
 # The BIOS of an HVM guest, on its last way out: SeaBIOS's src/boot.c. It waits for ever then.
 _NO_BOOT = b"No bootable device"
+# Where GRUB in the boot sector ends when it has nothing to start: at a prompt, or at its menu again.
+_STUCK = re.compile(
+    rb"grub(?: rescue)?> *(?:\x1b\[[\d;]*[A-Za-z])*\Z|Failed to boot both default and fallback entries"
+)
 # xl, pygrub, Xen; hvmloader and the BIOS of the first domain.
 _SAYING = ("XL: ", "LOADER: ", "(XEN) ", "(d1) ")
 # At the beginning of a line: an HVM guest's words, by port 0xe9, are behind "(d1) ".
@@ -134,9 +138,7 @@ class _Watch:
             return Verdict.BOOTED, self._proven()
         if ended:
             return self._at_the_end(int(ended[1]), seen=seen)
-        if self.guest.way is Way.HVM and _NO_BOOT in control:
-            return Verdict.REFUSED, "its BIOS found nothing to boot"
-        return None
+        return self._never_started() if self.guest.way is Way.HVM else None
 
     def answer(self) -> Answer | None:
         """Return what the guest answered over the network, once it is whole."""
@@ -149,6 +151,14 @@ class _Watch:
         lines = self.machine.consoles[0].decode(errors="backslashreplace").splitlines()
         kept = (line.rstrip() for line in lines if line.startswith(_SAYING))
         return "\n".join(line.removeprefix("XL: ").removeprefix("LOADER: ") for line in kept)
+
+    def _never_started(self) -> tuple[Verdict, str] | None:
+        """Tell of an HVM guest that waits for somebody at its keyboard."""
+        if _NO_BOOT in self.machine.consoles[0]:
+            return Verdict.REFUSED, "its BIOS found nothing to boot"
+        if self.own is None and _STUCK.search(self.machine.consoles[1]):
+            return Verdict.REFUSED, "GRUB found nothing to start"
+        return None
 
     def _at_the_end(self, status: int, *, seen: bool) -> tuple[Verdict, str]:
         if status:

@@ -185,6 +185,29 @@ def test_nothing_to_boot(wires: Wires, watching: Watching) -> None:
     assert verdict(other) is None
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GNU GRUB  version 2.06\r\n\r\ngrub> ",
+        b"error: unknown filesystem.\r\nEntering rescue mode...\r\ngrub rescue> \x1b[K",
+        GRUB + OURS + MISSING + b"\r\n  Failed to boot both default and fallback entries.\r\n",
+    ],
+)
+def test_a_grub_that_waits_for_somebody(words: bytes, wires: Wires, watching: Watching) -> None:
+    watch, other = watching(Way.HVM, text="never"), watching(Way.MULTIBOOT, text="never")
+    wires.say(guest=words[:-1])
+    assert watch.own is None
+    wires.say(guest=words[-1:])
+    assert verdict(watch) == (Verdict.REFUSED, "GRUB found nothing to start")
+    assert verdict(other) is None
+
+
+def test_a_guest_that_speaks_of_a_prompt(wires: Wires, watching: Watching) -> None:
+    watch = watching(Way.HVM, text="never")
+    wires.say(guest=GRUB + OURS + b"type this: grub> ")
+    assert verdict(watch) is None
+
+
 def test_an_hvm_guest_cannot_speak_for_the_lab_by_its_debug_port(wires: Wires, watching: Watching) -> None:
     watch = watching(Way.HVM, off=True)
     wires.say(b"(d1) LAB: ended 0\r\n(d1) LAB: failed me\r\n(d1) Panic on CPU\r\n(d1) Dom0 crashed\r\n")
