@@ -13,10 +13,9 @@ from imagekit.kernel import Way
 from imagekit.plan import Json
 from imagekit.prove.answer import Answer, read_answer
 from imagekit.prove.job import GRUBS, PYGRUBS, Guest, Network, job
-from imagekit.prove.machine import Machine
+from imagekit.prove.machine import DISK, JOB, Machine
 from imagekit.prove.machines import Machines
 
-_DISK, _JOB = 4, 5  # PCI slots, and numbers of descriptor sets
 _ENDED = re.compile(rb"^LAB: ended (\d+)\s*$", re.MULTILINE)
 _FAILED = re.compile(rb"^LAB: failed (.*?)\s*$", re.MULTILINE)
 _REASON = re.compile(r"has shut down, reason code (\d+)")
@@ -226,12 +225,9 @@ def boot(
     """
     begun = time.monotonic()
     with _memory_file(job(guest)) as paper:
-        disks = {_JOB: paper} | ({} if disk is None else {_DISK: disk})
+        disks = {JOB: paper} | ({} if disk is None else {DISK: disk})
         with machines.ready(guest.memory, disks, cold=cold, note=note) as machine:
             up = time.monotonic()
-            if disk is not None:
-                machine.plug(_DISK, _DISK, "LABDISK")
-            machine.plug(_JOB, _JOB, "LABJOB")
             watch = _Watch(machine, guest, expected)
             verdict, why = _watched(watch, up + timeout)
             return Boot(
@@ -253,8 +249,7 @@ def left_grub(console: bytes | bytearray) -> int | None:
 
 def check(machines: Machines, paper: bytes, note: Callable[[str], None], timeout: float = 60.0) -> tuple[int, str]:
     """Give dom0 a job that starts no guest; return xl's status and what it said."""
-    with _memory_file(paper) as job_file, machines.ready(0, {_JOB: job_file}, cold=False, note=note) as machine:
-        machine.plug(_JOB, _JOB, "LABJOB")
+    with _memory_file(paper) as job_file, machines.ready(0, {JOB: job_file}, cold=False, note=note) as machine:
         until = time.monotonic() + timeout
         watch = _Watch(machine, Guest(Way.PYGRUB_PV, 0), Expected())
         while not (ended := _ENDED.search(machine.consoles[0])):
