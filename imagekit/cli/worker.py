@@ -25,7 +25,7 @@ def worker(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Steps at a time.")] = os.cpu_count() or 1,
     can: Annotated[
         str | None,
-        typer.Option(metavar="NAME,...", help="What it can: root, os, namespaces, qemu. Default: it finds out."),
+        typer.Option(metavar="NAME,...", help="What it can: root, os, namespaces, grub, qemu. Else it finds out."),
     ] = None,
     qemu: Annotated[int, typer.Option("--qemu", min=1, help="Steps in a QEMU at a time.")] = 1,
     store_url: farm.Url = None,

@@ -23,6 +23,7 @@ from imagekit.verify.content import check_content
 from imagekit.verify.ebs import check_ebs
 from imagekit.verify.files import files
 from imagekit.verify.filesystem import check_filesystem, check_group
+from imagekit.verify.grub import by_grub, check_grub
 from imagekit.verify.kernel import check_kernel
 from imagekit.verify.linux import check_by_linux, root_device
 from imagekit.verify.menu import PATH as MENU
@@ -106,7 +107,9 @@ def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[C
     spots = yield from check_table(subject, room)
     kind = yield from _check_filesystems(subject.claims, room, spots)
     menu, taken = None, None
-    if _beyond_pygrub(subject.claims, kind):
+    if by_grub(subject):
+        taken = yield from check_grub(subject, room, spots.boot, kind)
+    elif _beyond_pygrub(subject.claims, kind):
         yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
     else:
         if subject.claims is None or kind.startswith(("ext", "fat")):

@@ -1,6 +1,7 @@
 """Files in an image, by debugfs (ext) or mtools (FAT): one out of it, or one away from a copy of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from imagekit.errors import ToolError, VerificationError
@@ -17,6 +18,9 @@ class Files(Protocol):
 
     def read(self, path: str) -> bytes | None:
         """Return a file's content, None where there is none; VerificationError for more than LONGEST bytes."""
+
+    def take(self, path: str, name: str, limit: int) -> Path | None:
+        """Copy a file into the room, under a name; None where there is none; VerificationError over the limit."""
 
     def exists(self, path: str) -> bool:
         """Tell whether there is something of this name."""
@@ -38,7 +42,10 @@ class _Ext:
     image: str
 
     def read(self, path: str) -> bytes | None:
-        return _taken(self.room, path, "debugfs", "-R", f"dump {_quoted(path)} {_OUT}", self.image)
+        return _read(self, path)
+
+    def take(self, path: str, name: str, limit: int) -> Path | None:
+        return _taken(self.room, path, name, limit, "debugfs", "-R", f"dump {_quoted(path)} {name}", self.image)
 
     def exists(self, path: str) -> bool:
         return b"Inode:" in self.room.run("debugfs", "-R", f"stat {_quoted(path)}", self.image).stdout
@@ -53,7 +60,10 @@ class _Fat:
     image: str
 
     def read(self, path: str) -> bytes | None:
-        return _taken(self.room, path, "mcopy", "-n", "-i", self.image, f"::{path}", _OUT)
+        return _read(self, path)
+
+    def take(self, path: str, name: str, limit: int) -> Path | None:
+        return _taken(self.room, path, name, limit, "mcopy", "-n", "-i", self.image, f"::{path}", name)
 
     def exists(self, path: str) -> bool:
         return not self.room.run("mdir", "-b", "-i", self.image, f"::{path}", ok=range(2)).status
@@ -62,18 +72,26 @@ class _Fat:
         self.room.run("mdel", "-i", self.image, f"::{path}")
 
 
-def _taken(room: Scratch, path: str, program: str, *arguments: str) -> bytes | None:
-    """Run a program that writes _OUT, or does not; neither tells by its status which."""
-    out = room.folder / _OUT
+def _read(there: Files, path: str) -> bytes | None:
+    out = there.take(path, _OUT, LONGEST)
+    if out is None:
+        return None
+    content = out.read_bytes()
+    out.unlink()
+    return content
+
+
+def _taken(room: Scratch, path: str, name: str, limit: int, program: str, *arguments: str) -> Path | None:
+    """Run a program that writes a file, or does not; neither tells by its status which."""
+    out = room.folder / name
     try:
-        room.run(program, *arguments, limit=LONGEST, ok=range(2))
-        return out.read_bytes() if out.exists() else None
+        room.run(program, *arguments, limit=limit, ok=range(2))
     except ToolError as error:
+        out.unlink(missing_ok=True)
         if "SIGXFSZ" not in error.brief:
             raise
-        raise VerificationError(f"{path} is longer than {LONGEST} bytes") from None
-    finally:
-        out.unlink(missing_ok=True)
+        raise VerificationError(f"{path} is longer than {limit} bytes") from None
+    return out if out.exists() else None
 
 
 def _quoted(path: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from imagekit import targets
 from imagekit.errors import KernelError, VerificationError
-from imagekit.kernel import KernelFacts, read_kernel, why_not
+from imagekit.kernel import KernelFacts, Refusal, Way, read_kernel, why_not
 from imagekit.recipe import Image
 from imagekit.verify.check import Check, passed
 from imagekit.verify.claims import Claims
@@ -29,7 +29,7 @@ def check_kernel(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Gene
         _compare(first, subject.claims)
     seen = first.menu if other in {None, first} else f"{first.menu} and {MENU} alike"
     yield passed("pygrub", f"{seen}: the kernel, with {first.cmdline!r}")
-    yield _check_facts(subject, first)
+    yield check_facts(subject, first)
     return first
 
 
@@ -46,7 +46,8 @@ def _compare(taken: Taken, claims: Claims) -> None:
             )
 
 
-def _check_facts(subject: Subject, taken: Taken) -> Check:
+def check_facts(subject: Subject, taken: Taken, way: Way | None = None) -> Check:
+    """Check that a kernel is what the sidecar says, and boots; `way` is how, where no sidecar says it."""
     claims = subject.claims
     try:
         facts = read_kernel(taken.kernel)
@@ -56,13 +57,20 @@ def _check_facts(subject: Subject, taken: Taken) -> Check:
             f"what {taken.menu} boots is no kernel", details=error.brief.removeprefix(f"{taken.kernel}: ")
         ) from None
     if claims is None:
-        refusal = targets.load(subject.target).refusal(facts, Image())
+        refusal = why_not(facts, way) if way is not None else _refusal(subject.target, facts)
     else:
         refusal = why_not(facts, claims.boot.way)
         _compare_facts(facts, claims)
     if refusal is not None:
         raise VerificationError(f"the kernel cannot boot on {subject.target}: {refusal.reason}")
     return passed("kernel", f"{facts.kind.value.upper()}, {architecture}, {facts.size} bytes")
+
+
+def _refusal(target: str, facts: KernelFacts) -> Refusal | None:
+    """Tell why a kernel boots on a target by none of the guests that need no boot sector."""
+    refusal = targets.load(target).refusal
+    first, *others = (refusal(facts, Image(boot=guest)) for guest in ("pv", "pvh"))
+    return None if None in others else first
 
 
 def _compare_facts(facts: KernelFacts, claims: Claims) -> None:
