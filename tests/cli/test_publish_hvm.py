@@ -6,6 +6,7 @@ from pathlib import Path
 import boto3
 import pytest
 
+from imagekit.kernel import Way
 from imagekit.publish.aws.parent import read_back
 from imagekit.rehearsal.account import Rehearsal
 from imagekit.sparse import map_blocks
@@ -13,6 +14,7 @@ from tests.cli.conftest import Cli
 from tests.cli.test_prove import prove
 from tests.cli.test_publish import actions, receipt
 from tests.kernel.elf_builder import bzimage, kernel, pvh_notes
+from tests.prove.prepared import prepared
 from tests.publish.conftest import REGION, Open, held, rehearse
 
 __all__ = ["prove", "rehearse"]
@@ -220,6 +222,7 @@ def test_a_name_is_not_reused_for_another_kind(cli: Cli, hvm: Path, rehearse: Op
 
 @pytest.mark.xdist_group("lab")
 def test_what_lies_in_the_account_boots(cli: Cli, prove: Cli, hvm: Path, rehearse: Open, tmp_path: Path) -> None:
+    prepared(Way.HVM)
     account = rehearse()
     assert cli("publish", hvm, "--region", REGION, "--require-proof").code == 6
     assert cli("publish", hvm, "--region", REGION).code == 0
