@@ -86,6 +86,7 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
         receipt.state, receipt.why = (receipt.state if receipt.state == PUBLISHED else PENDING), ""
         receipt.proof = proof or receipt.proof
         receipt.details |= {"kernel": kernel, "instance_types": list(types), "key": key, "location": location}
+        receipt.details["instance_families"] = instances.families(types)
         ledger.write(receipt)
         if image.choose(ec2, wanted)[1] is None:
             receipt.state = PENDING  # published once, perhaps, and gone since

@@ -137,6 +137,7 @@ class _Publication:
             receipt.state, receipt.why = PENDING, ""
         boot = self._guest.registration(plan.kernel)
         receipt.details |= _started_by(boot) | {"instance_types": list(plan.types), "key": key}
+        receipt.details["instance_families"] = instances.families(plan.types)
         receipt.proof = self._order.proof or receipt.proof
         entry.save()
         ec2 = self._account.client("ec2", plan.region)
@@ -155,6 +156,8 @@ class _Publication:
         entry.save()
         image.await_available(ec2, found.id, self._patience, course.wait)
         root = image.checked(ec2, found.id, boot)
+        if root is None:
+            raise PublishError(f"{found.id} has no root device on EBS")
         image.share(ec2, found.id, root, self._settings.share_with, public=self._settings.public)
         if self._settings.deprecate_at:
             image.deprecate(ec2, found.id, self._settings.deprecate_at)
