@@ -118,7 +118,7 @@ def test_no_packing_helps_a_kernel_without_an_entry(cli: Cli, kernels: Path, tmp
 
 
 def test_a_bzimage_without_an_entry_of_xens_boots_as_hvm(cli: Cli, kernels: Path, tmp_path: Path) -> None:
-    """By GRUB's `linux`, and as it is: it unpacks itself. With one, PV comes first, packed anew if it has to be."""
+    """By GRUB's `linux`, and as it is: it unpacks itself. With one, PV comes first, packed anew if need be."""
     (tmp_path / "vmlinuz").write_bytes(of_debian((kernels / "broken" / "no-notes.xen").read_bytes()))
     said = cli("build", "vmlinuz", "-t", "ebs", "-o", "out.ebs")
     assert said.code == 0, said.err
