@@ -168,7 +168,7 @@ def core_step(job: Job, guest: Guest) -> Step | None:
         write_core,
         {},
         {"modules": list(names)},
-        tools=("grub-mkimage", "grub-pc-bin"),
+        tools=("grub",),
         needs=("grub",),
     )
 

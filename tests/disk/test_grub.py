@@ -1,6 +1,7 @@
 """GRUB's boot sector and core: taken as Debian's are, and nothing else; put around the table, and read again."""
 
 import io
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.command import run
-from imagekit.disk import core_of, grub_digest, grub_folder, modules
+from imagekit.disk import core_of, grub_folder, grub_version, modules
 from imagekit.disk.grub import TABLE_AT, boot_sector, checked_core, put_grub, write_core
 from imagekit.errors import KernelError, ToolError, UnsuitedError
 from imagekit.formats.grub_core import read_core
@@ -59,7 +60,7 @@ def test_the_same_core_again(area: bytes, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     write_core({}, tmp_path / "other" / "again", {"modules": list(NAMES)})
     assert (tmp_path / "other" / "again").read_bytes() == area
-    assert len(grub_digest()) == 64
+    assert re.fullmatch(r"2\.\d\S*, modules [0-9a-f]{64}", grub_version()), "no path: it is part of a key"
 
 
 def test_around_the_table(area: bytes, tmp_path: Path) -> None:
