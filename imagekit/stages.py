@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, modules, partition_offset, write_core, write_disk
+from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, grub_modules, partition_offset, write_core, write_disk
 from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
@@ -162,7 +162,7 @@ def core_step(job: Job, guest: Guest) -> Step | None:
         return None
     image = job.image
     kind = "ext2" if image.disk.boot else image.filesystem.type
-    names = modules(kind, grub_command(job.facts), packed=bool(job.facts.compression))
+    names = grub_modules(kind, grub_command(job.facts), packed=bool(job.facts.compression))
     return Step(
         "grub-core",
         write_core,

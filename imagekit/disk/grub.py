@@ -45,14 +45,14 @@ Area = bytes
 """What lies before the first partition: the boot sector, and core.img filled up to whole sectors."""
 
 
-def modules(filesystem: str, command: str, *, packed: bool) -> tuple[str, ...]:
-    """Return the modules by which GRUB finds grub.cfg on a file system, and loads a kernel by a command.
+def grub_modules(filesystem: str, loading: str, *, packed: bool) -> tuple[str, ...]:
+    """Return the modules by which GRUB finds grub.cfg on a file system, and loads a kernel by one of its commands.
 
     `packed` tells that it has to unpack it.
     """
     reader = "fat" if filesystem.startswith("fat") else "ext2"
-    masking = () if command == "linux" else _MASKING
-    return (*_ALWAYS, reader, command, *masking, *(("gzio",) if packed else ()))
+    masking = () if loading == "linux" else _MASKING
+    return (*_ALWAYS, reader, loading, *masking, *(("gzio",) if packed else ()))
 
 
 def write_core(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:

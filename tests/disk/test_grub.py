@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagekit.command import run
-from imagekit.disk import core_of, grub_folder, grub_version, modules
+from imagekit.disk import core_of, grub_folder, grub_modules, grub_version
 from imagekit.disk.grub import TABLE_AT, boot_sector, checked_core, put_grub, write_core
 from imagekit.errors import KernelError, ToolError, UnsuitedError
 from imagekit.formats.grub_core import read_core
 from tests.conftest import Make
 
 SECTOR = 512
-NAMES = modules("ext2", "multiboot", packed=False)
+NAMES = grub_modules("ext2", "multiboot", packed=False)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_what_is_in_the_core(area: bytes) -> None:
     ],
 )
 def test_modules_by_need(filesystem: str, command: str, packed: bool, expected: set[str], none: set[str]) -> None:
-    names = set(modules(filesystem, command, packed=packed))
+    names = set(grub_modules(filesystem, command, packed=packed))
     assert expected <= names
     assert not none & names
 

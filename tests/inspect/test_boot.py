@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
-from imagekit.disk import modules, write_core
+from imagekit.disk import grub_modules, write_core
 from imagekit.disk.grub import put_grub
 from imagekit.inspect import inspect
 from imagekit.inspect.boot import Scene, Site, judge_all
@@ -107,8 +107,11 @@ def test_a_boot_sector_of_grubs(make: Make, kernels: Path, more: dict[str, objec
 def test_a_boot_sector_whose_core_lacks_a_module(make: Make, kernels: Path, tmp_path: Path) -> None:
     (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm"})
     for names, why in (
-        (modules("fat16", "multiboot", packed=False), "it does not read ext2 (partition 1)"),
-        (modules("ext2", "multiboot2", packed=False), "/boot/grub/grub.cfg says `multiboot`, which it does not"),
+        (grub_modules("fat16", "multiboot", packed=False), "it does not read ext2 (partition 1)"),
+        (
+            grub_modules("ext2", "multiboot2", packed=False),
+            "/boot/grub/grub.cfg says `multiboot`, which it does not",
+        ),
     ):
         write_core({}, tmp_path / "area", {"modules": list(names)})
         with artifact.path.open("r+b") as file:
