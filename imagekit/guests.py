@@ -74,7 +74,7 @@ def choose(facts: KernelFacts, image: Image, ways: Ways) -> Choice:
         refusal = why_not(facts, ways[guest])
         if refusal is None:
             return Choice(guest, ways[guest], "; ".join(dict.fromkeys(against)))
-        against.append(f"{guest.upper()}: {refusal.reason}")
+        against.append(refusal.reason)
     raise AssertionError("a kernel that no guest of this system boots")
 
 

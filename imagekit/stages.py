@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 from imagekit.artifact import SUFFIX, Sidecar, Wrapped
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, modules, partition_offset, write_core, write_disk
+from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, grub_modules, partition_offset, write_core, write_disk
 from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
@@ -19,6 +19,10 @@ from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
 
 Guest = Literal["pv", "pvh", "hvm"]
+
+WORDS = "ro console=hvc0"
+"""What a system of `root.from` boots with beside its root, where the recipe says nothing."""
+_SERIAL = "console=ttyS0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +63,26 @@ class Job:
 
 
 def settled(job: Job, guest: Guest) -> Job:
-    """Return the job with what the kind of guest decides, where the recipe leaves it open: the disk's layout.
+    """Return the job with what the kind of guest decides, where the recipe leaves it open.
 
-    An HVM guest's BIOS starts a boot sector, and GRUB's core lies between that and the first partition.
-    UnsuitedError for a layout without such a place.
+    An HVM guest's BIOS starts a boot sector, and GRUB's core lies between that and the first partition: the layout
+    is mbr. Its host shows its serial port: a system says there, too, what it says. UnsuitedError for a layout
+    without such a place.
     """
     image = job.image
-    if guest != "hvm" or image.disk.layout == "mbr":
+    if guest != "hvm":
         return job
-    if image.disk.layout != "auto":
+    if image.disk.layout not in {"auto", "mbr"}:
         raise UnsuitedError(
             f"an HVM guest's BIOS boots no disk of the layout {image.disk.layout}",
             hint='disk.layout = "mbr", or "auto": GRUB lies before its first partition',
         )
-    # What finds its root by the device alone finds it on the partition that there now is.
-    cmdline = re.sub(r"(?<!\S)root=/dev/xvda(?!\S)", "root=/dev/xvda1", image.cmdline)
+    cmdline = image.cmdline
+    if image.disk.table == "plain":
+        # What finds its root by the device alone finds it on the partition that there now is.
+        cmdline = re.sub(r"(?<!\S)root=/dev/xvda(?!\S)", "root=/dev/xvda1", cmdline)
+    if cmdline.endswith(WORDS) and job.boot is not None:
+        cmdline = f"{cmdline} {_SERIAL}"
     disk = image.disk.model_copy(update={"layout": "mbr"})
     return replace(job, image=image.model_copy(update={"disk": disk, "cmdline": cmdline}))
 
@@ -153,13 +162,13 @@ def core_step(job: Job, guest: Guest) -> Step | None:
         return None
     image = job.image
     kind = "ext2" if image.disk.boot else image.filesystem.type
-    names = modules(kind, grub_command(job.facts), packed=bool(job.facts.compression))
+    names = grub_modules(kind, grub_command(job.facts), packed=bool(job.facts.compression))
     return Step(
         "grub-core",
         write_core,
         {},
         {"modules": list(names)},
-        tools=("grub-mkimage", "grub-pc-bin"),
+        tools=("grub",),
         needs=("grub",),
     )
 

@@ -27,7 +27,7 @@ Outputs = dict[str, str]
 
 
 def recipe() -> str:
-    """Return a recipe of twelve images, those on ext with links, too, and of a system that comes as a tar."""
+    """Return a recipe of twelve images, those on ext with links, too, of an HVM disk, and of a system as a tar."""
     text = 'kernel = "hello.xen"\ncmdline = "a=b"\n'
     for layout in LAYOUTS:
         for kind in TYPES:
@@ -35,6 +35,7 @@ def recipe() -> str:
             files = ", ".join(f'{{from = "{folder}"}}' for folder in folders)
             text += f'[[image]]\nname = "{layout}-{kind}"\nroot.files = [{files}]\n'
             text += f'disk.layout = "{layout}"\nfilesystem.type = "{kind}"\n'
+    text += '[[image]]\nname = "hvm"\nkernel = "hello-pvh.xen"\nboot = "hvm"\n'
     return text + '[[image]]\nname = "system"\nroot.from = "system.tar"\nfilesystem.type = "ext4"\n'
 
 
@@ -73,7 +74,8 @@ def project(folder: Path, kernel: Path, *, seed: int = 0, mode: int = 0o777, whe
     (folder / "links" / "soft").symlink_to("/run")
     (folder / "app.toml").write_text(recipe())
     (folder / "system.tar").write_bytes(system())
-    shutil.copyfile(kernel, folder / "hello.xen")
+    for name in ("hello.xen", "hello-pvh.xen"):
+        shutil.copyfile(kernel.with_name(name), folder / name)
     if when is not None:
         for path in [*folder.rglob("*")]:
             os.utime(path, (when, when), follow_symlinks=False)
@@ -105,7 +107,7 @@ def kernel(kernels: Path) -> Path:
 def expected(kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     """Return what all other builds must give."""
     found = built(project(tmp_path_factory.mktemp("expected"), kernel))
-    assert len(found) == (len(LAYOUTS) * len(TYPES) + 1) * 5
+    assert len(found) == (len(LAYOUTS) * len(TYPES) + 2) * 5
     assert len({found[f"{layout}-{kind}.xen.raw"] for layout in LAYOUTS for kind in TYPES}) == 12
     return found
 

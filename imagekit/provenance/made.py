@@ -61,6 +61,11 @@ class Made:
         sidecar = next(step for step in self.plan.steps() if step.name == "sidecar")
         return self.path(sidecar.inputs["kernel"])
 
+    def core(self) -> Path | None:
+        """Return where GRUB's boot sector and core lie, where the disk has them."""
+        core = next((step for step in self.plan.steps() if step.name == "grub-core"), None)
+        return None if core is None else self.path(core)
+
     def path(self, one: Source | Step) -> Path:
         """Return where a step's input lies."""
         return one.path if isinstance(one, Source) else self.runner.store.here(self.results[one]).path

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagekit.disk import core_of, modules
+from imagekit.disk import core_of, grub_modules
 from imagekit.errors import ToolError, VerificationError
 from imagekit.formats.grub_core import Core, read_core
 from imagekit.guests import READS
@@ -159,7 +159,7 @@ def _check_loading(menu: Menu, core: Core, kind: str, kernel: Path) -> None:
     fitting = grub_command(facts)
     if menu.command != fitting:
         raise VerificationError(f"grub.cfg loads the kernel by {menu.command}", details=f"it takes {fitting}")
-    lacking = set(modules(kind, menu.command, packed=bool(facts.compression))) - set(core.modules)
+    lacking = set(grub_modules(kind, menu.command, packed=bool(facts.compression))) - set(core.modules)
     if lacking or core.prefix != _FOLDER:
         raise VerificationError(
             "GRUB's core would not find the kernel",

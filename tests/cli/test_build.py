@@ -76,9 +76,10 @@ def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     )
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
-    assert [artifact["target"] for artifact in found["artifacts"]] == ["xcp", "xen"]
-    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs", "openstack", "rackspace"]
-    assert "hello-pvh: not for ebs: " in said.err
+    assert [artifact["target"] for artifact in found["artifacts"]] == ["ebs", "xcp", "xen"]
+    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "openstack", "rackspace"]
+    assert "hello-pvh: not for ami: " in said.err
+    assert "hello-pvh for ebs: boots as HVM, by GRUB in its boot sector, since it has no entry for PV" in said.err
 
 
 def test_json(cli: Cli, hello: Path, tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
             ("plan", "app.xen", "--layout", "mbr", "--set", "filesystem.size=2TiB"),
             "error: the command line: filesystem.size: an MBR holds 2 TiB at most\n",
         ),
-        (("build", "app.xen", "--layout", "lvm"), "error: the command line: disk.layout: input should be 'plain'"),
+        (("build", "app.xen", "--layout", "lvm"), "error: the command line: disk.layout: input should be 'auto'"),
         (("build", "none.toml"), "error: none.toml cannot be read\nNo such file or directory\n"),
         (("build", "none.xen"), "none.xen cannot be read\nNo such file or directory\n"),
         (("build", "bad.toml"), "error: bad.toml:2: kernal: no such key (did you mean kernel?)\n"),

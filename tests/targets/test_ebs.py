@@ -118,7 +118,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
     """It boots by GRUB in the boot sector, if GRUB finds a way into it."""
     artifact = one(make(kernels / "hello-pvh.xen", target="ebs"))
     content = sidecar(artifact)
-    since = "PV: it has no entry for PV, only for PVH"
+    since = "it has no entry for PV, only for PVH"
     assert content["boot"] | {"guest": "hvm", "way": "hvm", "since": since} == content["boot"]
     assert (content["layout"]["disk"], content["length"]) == ("mbr", GIB)
     assert content["blocks"] == blocks(artifact.path)
