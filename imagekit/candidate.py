@@ -127,5 +127,5 @@ def _with_root(image: Image, boot: Boot) -> Image:
         root = f"LABEL={filesystem.label}"
     else:
         root = "/dev/xvda" if image.disk.table == "plain" else f"/dev/xvda{2 if image.disk.boot else 1}"
-    cmdline = " ".join([f"root={root}", *(words or ("ro", "console=hvc0"))])
+    cmdline = " ".join([f"root={root}", *(words or [stages.WORDS])])
     return image.model_copy(update={"cmdline": cmdline, "filesystem": filesystem})

@@ -9,7 +9,7 @@ from stat import S_ISDIR, S_ISREG
 from threading import Lock
 
 from imagekit import command, events
-from imagekit.disk import grub_digest, libparted_version
+from imagekit.disk import grub_version, libparted_version
 from imagekit.errors import RecipeError
 from imagekit.events import Listener, StepDone, Warned, silent
 from imagekit.executor import Executor, Given, Outcome, SourceInput, Task, machine, make
@@ -19,7 +19,7 @@ from imagekit.plan import Input, Plan, Source, Step, key
 from imagekit.store import Store, Stored
 
 _VERSIONS: Mapping[str, Callable[[], str]] = {
-    "grub-pc-bin": grub_digest,
+    "grub": grub_version,
     "libparted": libparted_version,
     "zlib": lambda: zlib.ZLIB_RUNTIME_VERSION,
 }

@@ -112,9 +112,23 @@ def test_the_plan_tells_of_it(tiny: Path, cli: Cli, tmp_path: Path) -> None:
 
 def test_no_packing_helps_a_kernel_without_an_entry(cli: Cli, kernels: Path, tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(of_debian((kernels / "broken" / "no-notes.xen").read_bytes()))
-    said = cli("build", "vmlinuz", "-t", "ebs", "-o", "out.ebs")
+    said = cli("build", "vmlinuz", "-t", "ami", "-o", "out.manifest.xml")
     assert (said.code, "it has no entry for PV" in said.err) == (3, True), said.err
     assert "repack" not in cli("cache", "ls").out
+
+
+def test_a_bzimage_without_an_entry_of_xens_boots_as_hvm(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    """By GRUB's `linux`, and as it is: it unpacks itself. With one, PV comes first, packed anew if need be."""
+    (tmp_path / "vmlinuz").write_bytes(of_debian((kernels / "broken" / "no-notes.xen").read_bytes()))
+    said = cli("build", "vmlinuz", "-t", "ebs", "-o", "out.ebs")
+    assert said.code == 0, said.err
+    assert "vmlinuz for ebs: boots as HVM, by GRUB in its boot sector, since it has no entry for PV" in said.err
+    assert "repack" not in cli("cache", "ls").out
+    assert "linux /boot/vmlinuz.xen" in cli("verify", "out.ebs").err
+    (tmp_path / "vmlinuz").write_bytes(of_debian((kernels / "hello.xen").read_bytes()))
+    assert "repack" in cli("plan", "vmlinuz", "-t", "ebs").out
+    plan = cli("plan", "vmlinuz", "-t", "ebs", "--boot", "hvm")
+    assert ("repack" in plan.out, "grub-core" in plan.out) == (False, True)
 
 
 @pytest.mark.long

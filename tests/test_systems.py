@@ -123,3 +123,33 @@ def test_plan_tells_what_is_not_reproducible(cli: Cli, tmp_path: Path) -> None:
     assert said.code == 0, said.err
     assert "os for xen: made by guestfs: no two builds are the same bytes" in said.err
     assert len(json.loads(cli("plan", "--json", recipe).out)["notes"]) == 1
+
+
+@pytest.mark.parametrize(
+    "more, cmdline, kind",
+    [
+        ("", "root=/dev/xvda1 ro console=hvc0 console=ttyS0", "ext2"),
+        (
+            '[disk]\nboot = "8MiB"\n[filesystem]\ntype = "ext4"\n',
+            "root=/dev/xvda2 ro console=hvc0 console=ttyS0",
+            "ext4",
+        ),
+        ('[filesystem]\nlabel = "sys"\n', "root=/dev/xvda1 ro console=hvc0 console=ttyS0", "ext2"),
+    ],
+)
+def test_a_system_in_an_hvm_guest(
+    system: Path, kernels: Path, cli: Cli, tmp_path: Path, more: str, cmdline: str, kind: str
+) -> None:
+    """By GRUB in the boot sector, on a partition, and its words on the serial port that such a host shows."""
+    shutil.copy(kernels / "hello-pvh.xen", tmp_path / "tree" / "boot" / "vmlinuz-6.2")
+    with tarfile.open(system, "w:gz") as tar:
+        tar.add(tmp_path / "tree", ".")
+    assert cli("build", written(tmp_path, more), "--boot", "hvm", "-q", "-o", "out.raw").code == 0
+    said = told(cli)
+    assert f"multiboot /boot/vmlinuz-6.2, with '{cmdline}'" in said
+    assert f"{kind}, UUID" in said
+    assert (
+        cli("build", written(tmp_path, more), "--boot", "hvm", "-q", "-o", "out.raw", "--cmdline", "quiet").code
+        == 0
+    )
+    assert f"'{cmdline.partition(' ')[0]} quiet'" in told(cli)

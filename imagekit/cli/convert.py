@@ -50,7 +50,7 @@ def convert(
     guest: Annotated[
         Guest | None,
         typer.Option(
-            help="The XVA's VM boots by pygrub (pv, pvh) or its disk's BIOS loader. [default: pv]",
+            help="The XVA's VM boots by pygrub (pv, pvh) or its disk's BIOS loader. [default: IN's own, or pv]",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def convert(
     from imagekit.unwrap import Form  # noqa: PLC0415
 
     form = Form(to.value) if to else converting.form_by_name(out)
-    machine = _machine(out, memory, guest) if form is Form.XVA or memory or guest else None
+    machine = _machine(source, out, memory, guest) if form is Form.XVA or memory or guest else None
     converting.convert(
         source, out, form, epoch=epoch(os.environ), parent=parent, private_key=private_key, machine=machine
     )
@@ -77,8 +77,9 @@ def convert(
         say(str(out))
 
 
-def _machine(out: Path, memory: str | None, guest: Guest | None) -> "Appliance":
+def _machine(source: Path, out: Path, memory: str | None, guest: Guest | None) -> "Appliance":
     """Return the VM of an XVA; UsageError for an amount of memory that none has."""
+    from imagekit.artifact import Sidecar  # noqa: PLC0415
     from imagekit.formats.xapi import Appliance  # noqa: PLC0415 -- only an XVA has a VM
     from imagekit.recipe.values import parse_size  # noqa: PLC0415
 
@@ -86,4 +87,7 @@ def _machine(out: Path, memory: str | None, guest: Guest | None) -> "Appliance":
         size = parse_size(memory or _MEMORY)
     except ValueError as error:
         raise UsageError(f"--memory {memory} is no size", details=str(error)) from None
-    return Appliance(name=out.stem, memory=size, kind=(guest or Guest.PV).value)
+    sidecar = None if guest else Sidecar.read(source)
+    own = sidecar.boot.get("guest") if sidecar is not None else None
+    kind = guest or next((one for one in Guest if one == own), Guest.PV)
+    return Appliance(name=out.stem, memory=size, kind=kind.value)

@@ -10,6 +10,7 @@ import typer
 from imagekit.cli import asked
 from imagekit.cli import shared as farm
 from imagekit.cli.console import AsJson, Verbose, say, tell
+from imagekit.cli.summary import guest_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,7 @@ def _notes(prepared: "Prepared") -> "Iterator[str]":
     for name, image in prepared.images.items():
         if image.root.run and image.kernel is None:
             yield f"{name}: its commands (root.run) have run, or were cached: the kernel comes of their tree"
+    yield from guest_notes(prepared.plan.outputs)
     for output in prepared.plan.outputs:
         if output.companions[SUFFIX].options.get("guestfs"):
             yield f"{output.image} for {output.target}: made by guestfs: no two builds are the same bytes"

@@ -1,8 +1,8 @@
 """What a build tells at its end: what was made, what was left out, what failed, and what is still to be made."""
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import typer
 
@@ -57,6 +57,8 @@ def show(ended: Ended) -> None:
             tell(f"{one.image}: not for {one.target}: {one.reason}")
         if artifacts:
             tell(table(artifacts))
+        for note in guest_notes(ended.prepared.plan.outputs):
+            tell(note)
     if failures:
         show_failures(failures)
     if many or failures or ended.built.missing:
@@ -69,6 +71,17 @@ def show(ended: Ended) -> None:
             "not made": len(ended.built.missing),
         }
         tell(", ".join(f"{count} {what}" for what, count in counts.items() if count))
+
+
+def guest_notes(outputs: "Iterable[Output]") -> "Iterator[str]":
+    """Yield which artifacts boot as HVM guests, and why: for them the disk is another one."""
+    from imagekit.artifact import SUFFIX  # noqa: PLC0415
+
+    for one in outputs:
+        boot = cast("Mapping[str, object]", one.companions[SUFFIX].options.get("boot", {}))
+        if boot.get("guest") == "hvm":
+            since = f", since {boot['since']}" if "since" in boot else ""
+            yield f"{one.image} for {one.target}: boots as HVM, by GRUB in its boot sector{since}"
 
 
 def finish(ended: Ended) -> None:

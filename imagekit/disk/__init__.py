@@ -1,6 +1,6 @@
 """Disk images: a file system alone, or behind an MBR or a GPT."""
 
-from imagekit.disk.grub import core_of, grub_digest, grub_folder, modules, write_core
+from imagekit.disk.grub import core_of, grub_folder, grub_modules, grub_version, write_core
 from imagekit.disk.layout import LAYOUTS, Layout, Spot, around, lay_out, partition_offset
 from imagekit.disk.stamp import partition_identity
 from imagekit.disk.step import BOOT_LABEL, boot_uuid, write_disk
@@ -14,11 +14,11 @@ __all__ = [
     "around",
     "boot_uuid",
     "core_of",
-    "grub_digest",
     "grub_folder",
+    "grub_modules",
+    "grub_version",
     "lay_out",
     "libparted_version",
-    "modules",
     "partition_identity",
     "partition_offset",
     "write_core",

@@ -45,14 +45,14 @@ Area = bytes
 """What lies before the first partition: the boot sector, and core.img filled up to whole sectors."""
 
 
-def modules(filesystem: str, command: str, *, packed: bool) -> tuple[str, ...]:
-    """Return the modules by which GRUB finds grub.cfg on a file system, and loads a kernel by a command.
+def grub_modules(filesystem: str, loading: str, *, packed: bool) -> tuple[str, ...]:
+    """Return the modules by which GRUB finds grub.cfg on a file system, and loads a kernel by one of its commands.
 
     `packed` tells that it has to unpack it.
     """
     reader = "fat" if filesystem.startswith("fat") else "ext2"
-    masking = () if command == "linux" else _MASKING
-    return (*_ALWAYS, reader, command, *masking, *(("gzio",) if packed else ()))
+    masking = () if loading == "linux" else _MASKING
+    return (*_ALWAYS, reader, loading, *masking, *(("gzio",) if packed else ()))
 
 
 def write_core(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
@@ -76,13 +76,17 @@ def grub_folder(folders: Sequence[str] = _FOLDERS) -> Path:
 
 
 @cache
-def grub_digest() -> str:
-    """Return the digest of GRUB's images and modules, which a core's bytes depend on; ToolError without them."""
+def grub_version() -> str:
+    """Return grub-mkimage's version and the digest of the modules, which a core's bytes depend on.
+
+    ToolError where one of them is missing.
+    """
+    told = command.version("grub-mkimage").rpartition(" ")[2]  # before it is where the program lies
     folder, digest = grub_folder(), hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in {".img", ".mod", ".lst"}:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    return f"{told}, modules {digest.hexdigest()}"
 
 
 def boot_sector(image: bytes) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from imagekit.inspect import kernels, menus
-from imagekit.inspect.loaders import LOADERS, PYGRUB, Loader
+from imagekit.inspect.bios import BootSector
+from imagekit.inspect.loaders import GRUB_BIOS, LOADERS, PYGRUB, Loader, grub_bios
 from imagekit.inspect.report import Entry, Kernel, Link, Menu, Verdict
 from imagekit.inspect.volumes import Volume
 
@@ -38,6 +39,7 @@ class Scene:
     """The disk as boot loaders meet it; menus and kernels are read once, when asked for."""
 
     sites: Sequence[Site]
+    sector: BootSector = field(default_factory=BootSector)
     _menus: dict[tuple[int, str], Menu | None] = field(default_factory=dict)
     _kernels: dict[tuple[int, str], Kernel | None] = field(default_factory=dict)
 
@@ -110,7 +112,18 @@ class _Trail:
 
 def judge_all(scene: Scene) -> tuple[Verdict, ...]:
     """Follow every known boot loader."""
-    return tuple(judge(loader, scene) for loader in LOADERS)
+    return (*(judge(loader, scene) for loader in LOADERS), _judge_sector(scene))
+
+
+def _judge_sector(scene: Scene) -> Verdict:
+    """Follow GRUB from the disk's own boot sector."""
+    sector, loader = scene.sector, (Link("loader", GRUB_BIOS),)
+    if sector.core is None:
+        return Verdict(GRUB_BIOS, boots=None if sector.length else False, why=(sector.problem,), chain=loader)
+    if sector.place is None:
+        why = f"it looks into {sector.core.prefix!r}, and imagekit does not follow it there"
+        return Verdict(GRUB_BIOS, boots=None, why=(why,), chain=loader)
+    return judge(grub_bios(sector.core, *sector.place), scene)
 
 
 def judge(loader: Loader, scene: Scene) -> Verdict:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from imagekit import sparse
 from imagekit.errors import KernelError, UsageError, VerificationError
 from imagekit.inspect import boot, kernels
+from imagekit.inspect.bios import read_boot_sector
 from imagekit.inspect.map import cover, merge
 from imagekit.inspect.report import Filesystem, Kind, Partition, Report, Segment, Table
 from imagekit.inspect.table import read_table
@@ -81,10 +82,11 @@ def _sites(disk: Window, table: Table) -> Iterator[_Place]:
 
 
 def _disk(report: Report, file: BinaryIO, disk: Window, places: list[_Place]) -> Report:
-    scene = boot.Scene([boot.Site(found.partition, found.kind, volume) for _, found, volume in places])
+    sector = read_boot_sector(disk)
+    scene = boot.Scene([boot.Site(found.partition, found.kind, volume) for _, found, volume in places], sector)
     menus = scene.menus
     verdicts = boot.judge_all(scene)
-    claims = [*_holes(file, disk.length), *(report.table.areas if report.table else ())]
+    claims = [*_holes(file, disk.length), *sector.segments(), *(report.table.areas if report.table else ())]
     filesystems = []
     for window, found, volume in places:
         if volume is None:

@@ -15,6 +15,7 @@ _LOADERS = {
     Way.PVH_PYGRUB: "pygrub",
     Way.PV_GRUB: "Amazon PV-GRUB",
     Way.MULTIBOOT: "GRUB PVH",
+    Way.HVM: "GRUB BIOS",
 }
 # What xl and its loaders say, and what it means; the first that fits.
 _WORDS = (

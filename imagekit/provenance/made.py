@@ -53,13 +53,20 @@ class Made:
 
     def contents(self) -> Contents:
         """Return what lies in the root file system."""
-        root = next(step for step in self.plan.steps() if step.name == "root")
+        root = next((step for step in self.plan.steps() if step.name == "root"), None)
+        if root is None:  # a kernel without a disk
+            return Contents()
         return contents(self.path(root), {name: self.path(one) for name, one in root.inputs.items()})
 
     def kernel(self) -> Path:
         """Return where the kernel lies."""
         sidecar = next(step for step in self.plan.steps() if step.name == "sidecar")
         return self.path(sidecar.inputs["kernel"])
+
+    def core(self) -> Path | None:
+        """Return where GRUB's boot sector and core lie, where the disk has them."""
+        core = next((step for step in self.plan.steps() if step.name == "grub-core"), None)
+        return None if core is None else self.path(core)
 
     def path(self, one: Source | Step) -> Path:
         """Return where a step's input lies."""

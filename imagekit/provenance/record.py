@@ -64,6 +64,7 @@ class Build:
             contents=made.contents(),
             files=outputs,
             epoch=self.epoch,
+            grub=_grub(made),
         )
 
     def _predicate(self, artifact: Artifact, made: Made, bill: tuple[str, str]) -> dict[str, Json]:
@@ -116,6 +117,12 @@ class Build:
 def _file(path: Path, folder: Path) -> Resource:
     name = named(path, folder)
     return resource(name, uri=file_uri(name), sha256=sums.sha256(path))
+
+
+def _grub(made: Made) -> tuple[str, str] | None:
+    """Return GRUB's version, and the SHA-256 of what lies of it before the first partition."""
+    core = made.core()
+    return None if core is None else (made.tools()["grub"].partition(",")[0], sums.sha256(core))
 
 
 def _tool(tool: tuple[str, str]) -> Resource:

@@ -28,7 +28,8 @@ _FACTS = ("guest_os", "guest_version", "xen_version", "loader", "kind", "machine
 class Facts:
     """What an SBOM is of: the image's name, its target, the kernel's facts and SHA-256, what lies in the root.
 
-    `files` are (name, SHA-256) of the artifact's own files, the main one first; `epoch` is in seconds.
+    `files` are (name, SHA-256) of the artifact's own files, the main one first; `epoch` is in seconds. `grub` is
+    GRUB's version, and the SHA-256 of boot sector and core, where they lie before the first partition.
     """
 
     image: str
@@ -38,6 +39,7 @@ class Facts:
     contents: Contents
     files: Sequence[tuple[str, str]]
     epoch: int
+    grub: tuple[str, str] | None = None
 
 
 def to_bytes(facts: Facts) -> bytes:
@@ -50,7 +52,7 @@ def to_bytes(facts: Facts) -> bytes:
         from cyclonedx.schema import OutputFormat, SchemaVersion  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise missing("an SBOM", error) from error
-    parts = [_kernel(facts), *_files(facts), *_packages(facts)]
+    parts = [_kernel(facts), *_loader(facts), *_files(facts), *_packages(facts)]
     whole = _artifact(facts)
     bom = Bom(components=parts)
     bom.metadata = BomMetaData(
@@ -108,6 +110,21 @@ def _kernel(facts: Facts) -> "Component":
             Property(name=f"imagekit:kernel:{name}", value=str(value)) for name, value in told.items() if value
         ],
     )
+
+
+def _loader(facts: Facts) -> "Iterator[Component]":
+    from cyclonedx.model import HashAlgorithm, HashType  # noqa: PLC0415
+    from cyclonedx.model.component import Component, ComponentType  # noqa: PLC0415
+
+    if facts.grub is not None:
+        version, digest = facts.grub
+        yield Component(
+            type=ComponentType.APPLICATION,
+            name="GRUB",
+            version=version,
+            bom_ref=f"loader:{digest}",
+            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
+        )
 
 
 def _files(facts: Facts) -> "Iterator[Component]":

@@ -33,12 +33,12 @@ _NEEDED = {
     "ec2_cert": ("EC2's certificate", "ami.ec2_cert names it: cert-ec2.pem of ec2-ami-tools or euca2ools"),
 }
 _DEVICES = {False: {"ami": "sda1", "root": "/dev/sda1"}, True: {"ami": "sda", "root": "/dev/sda1"}}
-_WAYS: Ways = {"pv": Way.PV_GRUB}
+WAYS: Ways = {"pv": Way.PV_GRUB}
 
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why PV-GRUB cannot boot this kernel."""
-    return refusal_of(facts, image, _WAYS, "the target ami")
+    return refusal_of(facts, image, WAYS, "the target ami")
 
 
 def plan(job: Job) -> Output:

@@ -19,19 +19,19 @@ PUBLISHER = "imagekit.publish.aws.ebs:publish"
 KEEPER = "imagekit.publish.aws.undo:Keeper"
 
 _GIB = 1 << 30
-_WAYS: Ways = {"pv": Way.PV_GRUB, "hvm": Way.HVM}
+WAYS: Ways = {"pv": Way.PV_GRUB, "hvm": Way.HVM}
 _LARGEST = 65536 * _GIB  # StartSnapshot's VolumeSize
 
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why neither PV-GRUB nor GRUB in the boot sector can boot this kernel."""
-    return refusal_of(facts, image, _WAYS, "EC2")
+    return refusal_of(facts, image, WAYS, "EC2")
 
 
 def plan(job: Job) -> Output:
     """Plan the raw image; the block list is in its sidecar."""
     image = job.image
-    choice = choose(job.facts, image, _WAYS)
+    choice = choose(job.facts, image, WAYS)
     check_readable(image, choice.way)
     job = settled(job, choice.guest)
     size = image.disk.size

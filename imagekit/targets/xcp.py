@@ -22,6 +22,7 @@ SUMMARY = "Xen Cloud Platform, XenServer, XCP-ng: VHD, raw disk or XVA"
 EXTENSION = ".vhd"
 PUBLISHER = "imagekit.publish.xapi.publication:publish"
 KEEPER = "imagekit.publish.xapi.undo:Keeper"
+WAYS = HOST["pygrub"]
 
 _UNIT = vhd.BLOCK
 

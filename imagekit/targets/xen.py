@@ -17,6 +17,7 @@ SUMMARY = "open-source Xen: raw image, xl.cfg (and the older xm form), libvirt X
 EXTENSION = ".raw"
 PUBLISHER = "imagekit.publish.ssh.xen:publish"
 KEEPER = "imagekit.publish.ssh.keeper:Keeper"
+WAYS = HOST["pygrub"]
 
 _IMAGES = PurePosixPath("/var/lib/xen/images")
 

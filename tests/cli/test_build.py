@@ -72,13 +72,14 @@ def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/")
     assert (said.code, said.out) == (
         0,
-        "out/app.ebs\nout/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.ebs\nout/app.openstack.tgz\nout/app.qubes.tar\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
-    assert [artifact["target"] for artifact in found["artifacts"]] == ["xcp", "xen"]
-    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "ebs", "openstack", "rackspace"]
-    assert "hello-pvh: not for ebs: " in said.err
+    assert [artifact["target"] for artifact in found["artifacts"]] == ["ebs", "qubes", "xcp", "xen"]
+    assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "openstack", "rackspace"]
+    assert "hello-pvh: not for ami: " in said.err
+    assert "hello-pvh for ebs: boots as HVM, by GRUB in its boot sector, since it has no entry for PV" in said.err
 
 
 def test_json(cli: Cli, hello: Path, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
         (("cache", "nonsense"), "No such command"),
         (
             ("build", "app.xen", "-t", "nowhere"),
-            "error: no target is named 'nowhere'\nhint: one of ami, ebs, openstack, rackspace, xcp, xen, or all\n",
+            "no target is named 'nowhere'\nhint: one of ami, ebs, openstack, qubes, rackspace, xcp, xen, or all\n",
         ),
         (
             ("build", "app.xen", "--set", "memory"),
@@ -173,7 +174,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
             ("plan", "app.xen", "--layout", "mbr", "--set", "filesystem.size=2TiB"),
             "error: the command line: filesystem.size: an MBR holds 2 TiB at most\n",
         ),
-        (("build", "app.xen", "--layout", "lvm"), "error: the command line: disk.layout: input should be 'plain'"),
+        (("build", "app.xen", "--layout", "lvm"), "error: the command line: disk.layout: input should be 'auto'"),
         (("build", "none.toml"), "error: none.toml cannot be read\nNo such file or directory\n"),
         (("build", "none.xen"), "none.xen cannot be read\nNo such file or directory\n"),
         (("build", "bad.toml"), "error: bad.toml:2: kernal: no such key (did you mean kernel?)\n"),
@@ -342,7 +343,7 @@ def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Pa
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
     assert (said.code, said.out) == (
         0,
-        "out/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.openstack.tgz\nout/app.qubes.tar\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
@@ -439,6 +440,7 @@ def test_targets_and_schema(cli: Cli) -> None:
         ["ami", ".manifest.xml"],
         ["ebs", ".ebs"],
         ["openstack", ".tgz"],
+        ["qubes", ".tar"],
         ["rackspace", ".vhd"],
         ["xcp", ".vhd"],
         ["xen", ".raw"],

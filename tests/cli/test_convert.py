@@ -46,6 +46,15 @@ def test_an_xva_and_what_others_made(cli: Cli, hello: Path) -> None:
     assert map_blocks(Path("back.raw")) == map_blocks(Path("same.raw"))
 
 
+@pytest.mark.parametrize("boot, kernel", [("pv", "hello.xen"), ("pvh", "hello-pvh.xen"), ("hvm", "hello-pvh.xen")])
+def test_an_artifact_s_own_guest_is_the_xva_s(cli: Cli, kernels: Path, boot: str, kernel: str) -> None:
+    assert cli("build", kernels / kernel, "--boot", boot, "-q", "-o", "app.raw").code == 0
+    assert cli("convert", "app.raw", "app.xva").code == 0
+    with Path("app.xva").open("rb") as file:
+        (machine,) = Xva(iter(lambda: file.read(MIB), b"")).facts.machines
+    assert machine.kind == boot
+
+
 @pytest.mark.parametrize("guest", ["pv", "pvh", "hvm"])
 def test_to_an_xva(cli: Cli, raw: Path, guest: str) -> None:
     os.truncate(raw, 65 * MIB + 512)

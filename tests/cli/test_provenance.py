@@ -1,5 +1,6 @@
 """`build --provenance`, `attest`, `verify --signed-by`, `verify --rebuild`: what is stated, and lies about it."""
 
+import hashlib
 import io
 import json
 import os
@@ -26,6 +27,7 @@ from imagekit import proof
 from imagekit.artifact import Sidecar
 from imagekit.build import Runner, build
 from imagekit.command import run
+from imagekit.disk import core_of, grub_folder
 from imagekit.ed25519 import PRIVATE, PUBLIC, new_pair
 from imagekit.prepare import Request, prepare
 from imagekit.provenance import dsse, sums
@@ -233,6 +235,22 @@ def test_the_bill_of_a_system_lists_its_packages(cli: Cli, hello: Path) -> None:
             assert "/bin/tool" not in found
             assert f"/boot/{name}.xen" in found
             assert cli("verify", "os.raw", "--rebuild").code == 0
+
+
+def test_grub_in_the_boot_sector_is_on_the_bill(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    """By its version, and by the digest of the very bytes before the first partition; it is made again, too."""
+    shutil.copy(kernels / "hello-pvh.xen", tmp_path / "pvh.xen")
+    done = cli("build", "pvh.xen", "--boot", "hvm", "--provenance", "-q", "-o", "pvh.raw")
+    assert done.code == 0, done.err
+    grub = components(tmp_path / "pvh.raw.cdx.json")["GRUB"]
+    statement = read(tmp_path / "pvh.raw.intoto.json")
+    told = statement["predicate"]["buildDefinition"]["internalParameters"]["tools"]["grub"]
+    assert told.startswith(f"{grub['version']}, modules ")
+    sector = bytearray((tmp_path / "pvh.raw").read_bytes()[: 1 << 20])
+    end = 512 + len(core_of(bytes(sector)))
+    sector[440:512] = (grub_folder() / "boot.img").read_bytes()[440:]  # where the partition table is
+    assert grub["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(sector[:end]).hexdigest()}]
+    assert cli("verify", "pvh.raw", "--rebuild").code == 0
 
 
 def test_an_oci_image_is_named_by_its_manifest(cli: Cli, hello: Path, tmp_path: Path) -> None:

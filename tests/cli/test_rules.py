@@ -133,7 +133,7 @@ def test_a_failure_stops_make_and_leaves_no_artifact(cli: Cli, farm: Path, gmake
 
 
 def test_what_cannot_be_built_for_is_told(cli: Cli, farm: Path, kernels: Path) -> None:
-    (farm / "pvh.xen").write_bytes((kernels / "hello-pvh.xen").read_bytes())
+    (farm / "pvh.xen").write_bytes((kernels / "broken" / "pvh-only.xen").read_bytes())
     done = cli("make-rules", "pvh.xen", "--target", "all")
     assert "pvh: not for ebs" in done.err
     assert "pvh.xen.raw : pvh.xen" in done.out

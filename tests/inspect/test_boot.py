@@ -1,20 +1,24 @@
 """Which loaders find the kernel; pygrub itself is asked too, wherever it is installed."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from imagekit.command import run
+from imagekit.disk import grub_modules, write_core
+from imagekit.disk.grub import put_grub
 from imagekit.inspect import inspect
 from imagekit.inspect.boot import Scene, Site, judge_all
 from imagekit.inspect.report import Verdict
 from imagekit.programs import find
+from tests.conftest import Make
 
 MakeDisk = Callable[..., Path]
 LST = "default 0\ntimeout 0\ntitle app\nroot {root}\nkernel {kernel} a=1\n"
 CFG = "set timeout=0\nmenuentry 'app' {{\n  {command} /boot/app.xen a=1\n}}\n"
-PYGRUB, AMAZON, PV, PVH = "pygrub", "Amazon PV-GRUB", "GRUB PV", "GRUB PVH"
+PYGRUB, AMAZON, PV, PVH, BIOS = "pygrub", "Amazon PV-GRUB", "GRUB PV", "GRUB PVH", "GRUB BIOS"
 
 
 def menu_lst(root: str = "(hd0)", kernel: str = "/boot/app.xen") -> dict[str, bytes]:
@@ -89,6 +93,42 @@ def test_multiboot_is_for_grub_pvh_and_breaks_pygrub(make_disk: MakeDisk, kernel
     assert verdicts[PVH].chain[-1].text == "multiboot header"
 
 
+@pytest.mark.parametrize("more", [{}, {"filesystem.type": "fat16"}, {"disk.boot": 8 << 20}], ids=str)
+def test_a_boot_sector_of_grubs(make: Make, kernels: Path, more: dict[str, object]) -> None:
+    (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm", **more})
+    report = inspect(artifact.path)
+    verdicts = judged(artifact.path)
+    assert boots(verdicts) == {BIOS, PVH}, "GRUB for PVH guests reads the same menu"
+    assert verdicts[BIOS].why == ("/boot/grub/grub.cfg starts /boot/hello-pvh.xen",)
+    assert [link.what for link in verdicts[BIOS].chain] == ["loader", "disk", "menu", "entry", "kernel", "start"]
+    assert [segment.label for segment in report.segments if segment.label == "GRUB's core"]
+
+
+def test_a_boot_sector_whose_core_lacks_a_module(make: Make, kernels: Path, tmp_path: Path) -> None:
+    (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm"})
+    for names, why in (
+        (grub_modules("fat16", "multiboot", packed=False), "it does not read ext2 (partition 1)"),
+        (
+            grub_modules("ext2", "multiboot2", packed=False),
+            "/boot/grub/grub.cfg says `multiboot`, which it does not",
+        ),
+    ):
+        write_core({}, tmp_path / "area", {"modules": list(names)})
+        with artifact.path.open("r+b") as file:
+            put_grub(file, (tmp_path / "area").read_bytes(), 1 << 20)
+        assert why in judged(artifact.path)[BIOS].why[0]
+
+
+def test_a_boot_sector_of_another_loader(make: Make, kernels: Path) -> None:
+    (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm"})
+    with artifact.path.open("r+b") as file:
+        os.pwrite(file.fileno(), bytes(512), 80 * 512)
+        assert judged(artifact.path)[BIOS].boots is None, "GRUB's, and its core cannot be read"
+        os.pwrite(file.fileno(), b"\xfa", 0)
+    verdict = judged(artifact.path)[BIOS]
+    assert (verdict.boots, verdict.why) == (False, ("the boot sector starts no GRUB",))
+
+
 @pytest.mark.parametrize("name", ["boot/menu.lst", "boot/grub/grub.conf", "grub/menu.lst"])
 def test_where_a_menu_is_looked_for(make_disk: MakeDisk, kernels: Path, name: str) -> None:
     files = {"boot/app.xen": (kernels / "hello.xen").read_bytes(), name: menu_lst("(hd0,0)")["boot/grub/menu.lst"]}
@@ -157,7 +197,7 @@ def test_what_is_not_followed_is_unsure(make_disk: MakeDisk, name: str, loader: 
 
 def test_a_file_system_that_is_only_named_is_unsure() -> None:
     scene = Scene([Site(0, "reiserfs", None)])
-    assert [verdict.boots for verdict in judge_all(scene)] == [None] * 4
+    assert [verdict.boots for verdict in judge_all(scene)] == [None] * 4 + [False]
     assert scene.menus == ()
     assert scene.kernels == ()
 
@@ -166,7 +206,7 @@ def test_a_file_system_that_is_only_named_is_unsure() -> None:
 def test_who_reads_which_xfs(kind: str, reading: set[str]) -> None:
     verdicts = {verdict.loader: verdict for verdict in judge_all(Scene([Site(0, kind, None)]))}
     assert {loader for loader, verdict in verdicts.items() if verdict.boots is None} == reading
-    for loader in verdicts.keys() - reading:
+    for loader in verdicts.keys() - reading - {BIOS}:
         assert verdicts[loader].boots is False
         assert f"it does not read {kind}" in verdicts[loader].why[0]
 

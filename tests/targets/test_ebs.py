@@ -118,7 +118,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
     """It boots by GRUB in the boot sector, if GRUB finds a way into it."""
     artifact = one(make(kernels / "hello-pvh.xen", target="ebs"))
     content = sidecar(artifact)
-    since = "PV: it has no entry for PV, only for PVH"
+    since = "it has no entry for PV, only for PVH"
     assert content["boot"] | {"guest": "hvm", "way": "hvm", "since": since} == content["boot"]
     assert (content["layout"]["disk"], content["length"]) == ("mbr", GIB)
     assert content["blocks"] == blocks(artifact.path)
@@ -127,7 +127,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
         make(kernels / "broken" / "pvh-only.xen", target="ebs")
     assert caught.value.exit_code == 3
     assert "notes 1 and 3" in caught.value.details
-    assert "--target xcp or xen" in caught.value.hint
+    assert "--target qubes or xcp or xen" in caught.value.hint
 
 
 @pytest.mark.parametrize("more", [{"boot": "pvh"}, {"boot": "hvm"}], ids=str)

@@ -111,7 +111,7 @@ def test_an_hvm_guest_where_nothing_else_boots(make: Make, kernels: Path, tmp_pa
     artifact = one(make(tmp_path / "plain.elf"))
     content = sidecar(artifact)
     assert (content["boot"]["guest"], content["layout"]["disk"]) == ("hvm", "mbr")
-    assert content["boot"]["since"] == "PV: it has no entry for PV; PVH: it has no entry for PVH"
+    assert content["boot"]["since"] == "it has no entry for PV; it has no entry for PVH"
     assert xl(artifact)["boot"] == xl(artifact, ".xm.cfg")["boot"] == "c"
     assert xl(artifact, ".xm.cfg")["builder"] == "hvm"
 
