@@ -6,7 +6,7 @@ from pathlib import Path
 
 from imagekit import guests, stages, targets
 from imagekit.build import Runner
-from imagekit.errors import RecipeError
+from imagekit.errors import ImagekitError, RecipeError
 from imagekit.filesystem import Lvm
 from imagekit.kernel import KernelFacts, can_repack, repacked
 from imagekit.plan import Source, Step
@@ -30,6 +30,14 @@ class Kernels:
                 self.run(source)
         self.made[step], _ = self.runner.run(step, self.made, self.image, telling=telling)
         return self.made[step]
+
+    def run_for_user(self, step: Step) -> None:
+        """Run a step that the user waits for, and whose errors come from what is his."""
+        try:
+            self.run(step, telling=True)
+        except ImagekitError as error:
+            error.about(self.image)
+            raise
 
     def facts(self, kernel: Source | Step) -> KernelFacts:
         """Return a kernel's facts."""
@@ -81,7 +89,7 @@ def find(image: Image, runner: Runner, epoch: int, made: Step | None) -> Candida
         image = _labelled(image)  # its fstab says so
     if image.kernel is None and tree is not None:
         for step in tree.slow:
-            kernels.run(step, telling=True)
+            kernels.run_for_user(step)
         found = stages.boot_step(image, epoch, tree)
         stored = kernels.run(found)
         with stored.reading():

@@ -3,14 +3,13 @@
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from threading import get_ident
 
 from imagekit.errors import UsageError
 from imagekit.place import unwritten
 from imagekit.prepare import Prepared
 from imagekit.sparse import walk
+from imagekit.whole import write_whole
 
 
 def write_depfile(path: Path, prepared: Prepared) -> None:
@@ -22,14 +21,10 @@ def write_depfile(path: Path, prepared: Prepared) -> None:
     rule = " ".join(escaped(str(output.path)) for output in prepared.plan.outputs) + ":"
     lines = [" \\\n ".join((rule, *map(escaped, sources)))]
     lines += [f"{escaped(source)}:" for source in sources]
-    beside = path.parent / f".{path.name}.{os.getpid()}.{get_ident()}.imagekit"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # as for the artifact, which comes after it
-        beside.write_bytes(os.fsencode("\n".join(lines) + "\n"))
-        beside.replace(path)
+        write_whole(path, os.fsencode("\n".join(lines) + "\n"))
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise unwritten(error, path) from error
 
 

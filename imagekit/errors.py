@@ -73,6 +73,10 @@ class ImagekitError(Exception):
             lines.append(f"hint: {self.hint}")
         return "\n".join(lines)
 
+    def about(self, image: str) -> None:
+        """Say which image it is about, before all else."""
+        self.brief = f"{image}: {self.brief}"
+
     def to_json(self) -> dict[str, str | int]:
         """Return the error as `json` can write it: its class, its words and its exit code."""
         words = {"brief": self.brief, "details": self.details, "hint": self.hint}

@@ -88,7 +88,17 @@ class ImageFailed:
     exit_code: int
 
 
-Event = StepStarted | StepDone | StepWaits | StepRetried | StepPhase | Warned | Placed | ImageFailed
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """The last event of a run that an error ended: why, and its exit code."""
+
+    brief: str
+    details: str
+    hint: str
+    exit_code: int
+
+
+Event = StepStarted | StepDone | StepWaits | StepRetried | StepPhase | Warned | Placed | ImageFailed | RunFailed
 Listener = Callable[[Event], None]
 
 

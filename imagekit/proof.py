@@ -5,14 +5,13 @@ proofs/<key>.json     key = SHA-256 of the disk's digest, the way of booting, it
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from imagekit.plan import Json
+from imagekit.whole import PRIVATE, write_whole
 
 SCHEMA = "imagekit.proof/1"
 
@@ -21,10 +20,11 @@ SCHEMA = "imagekit.proof/1"
 class Proof:
     """A verdict and all that it depends on.
 
-    `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `loader` names the boot
-    loader and its version, `lab` is the digest of the lab, `parts` maps its files (Xen, dom0, loaders) to their
-    SHA-256, `versions` its Debian packages to theirs. `seconds` maps stages to their times, `memory` is the most
-    that QEMU took, in bytes. `warnings` are verdicts that do not fail it.
+    `disk` is the digest of the disk that was booted (or of the kernel, where no disk was), `guest` the kind of
+    guest that Xen made ("" in older records), `loader` names the boot loader and its version, `lab` is the digest
+    of the lab, `parts` maps its files (Xen, dom0, loaders) to their SHA-256, `versions` its Debian packages to
+    theirs. `seconds` maps stages to their times, `memory` is the most that QEMU took, in bytes. `warnings` are
+    verdicts that do not fail it.
     """
 
     image: str
@@ -46,6 +46,7 @@ class Proof:
     console: str
     said: str = ""
     warnings: tuple[str, ...] = ()
+    guest: str = ""
 
     @property
     def key(self) -> str:
@@ -61,6 +62,7 @@ class Proof:
         """Return the proof that a record tells of; ValueError, KeyError or TypeError when it is none."""
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']!r}, not {SCHEMA!r}")
+        content = {"guest": "", **content}
         named = {item.name: content[item.name] for item in fields(cls)}
         for name, value in named.items():
             if not isinstance(value, _KINDS.get(name, str)):
@@ -86,16 +88,8 @@ def keep(proof: Proof, state: Path) -> Path:
     folder = state / "proofs"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{proof.key}.json"
-    with NamedTemporaryFile("w", dir=folder, prefix=".new-", delete=False) as file:
-        try:
-            json.dump(proof.to_json(), file, indent=1, sort_keys=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    content = json.dumps(proof.to_json(), indent=1, sort_keys=True) + "\n"
+    write_whole(path, content.encode(), mode=PRIVATE, durable=True)
     return path
 
 

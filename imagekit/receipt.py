@@ -8,19 +8,18 @@ a record of what may be left in the cloud.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 from imagekit.errors import TryAgainError, UsageError
 from imagekit.plan import Json
+from imagekit.whole import PRIVATE, write_whole
 
 SCHEMA = "imagekit.receipt/1"
 PENDING, PUBLISHED, FAILED, DESTROYED = "pending", "published", "failed", "destroyed"
@@ -124,16 +123,8 @@ class Ledger:
     def write(self, receipt: Receipt) -> None:
         """Keep a receipt as it is now; whole or not at all, and safe from a power cut."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=self.folder, prefix=".new-", delete=False) as file:
-            try:
-                json.dump(receipt.to_json(), file, indent=1, sort_keys=True)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(self.folder / f"{receipt.id}.json")
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        content = json.dumps(receipt.to_json(), indent=1, sort_keys=True) + "\n"
+        write_whole(self.folder / f"{receipt.id}.json", content.encode(), mode=PRIVATE, durable=True)
 
     def find(self, name: str) -> Receipt | None:
         """Return the receipt of an id, or None."""

@@ -138,6 +138,8 @@ class _Schedule:
     def _fail(self, step: Step, error: ImagekitError) -> None:
         """Note an error for a step and all that would read its result; raise it where one ends the run."""
         if not self._terms.keep_going:
+            if len(set(self._images.values())) > 1:
+                error.about(self._images[step])
             raise error
         left = [step]
         while left:

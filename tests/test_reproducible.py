@@ -89,7 +89,8 @@ def built(
     # Another user could not write the coverage data down.
     names = ("PATH",) if wrapper else ("PATH", "COVERAGE_PROCESS_CONFIG")
     inherited = {name: os.environ[name] for name in names if name in os.environ}
-    env = {**inherited, "HOME": str(folder), "IMAGEKIT_CACHE_DIR": str(folder / "cache"), **environment}
+    own = {"IMAGEKIT_CACHE_DIR": str(folder / "cache"), "IMAGEKIT_STATE_DIR": str(folder / "state")}
+    env = {**inherited, "HOME": str(folder), **own, **environment}
     argv = [*wrapper, str(IMAGEKIT), "build", "app.toml", "-o", "out/", "-q"]
     done = subprocess.run(argv, cwd=folder, env=env, umask=umask, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -97,12 +97,13 @@ def run() -> NoReturn:
         app()
         code = ExitCode.DONE
     except ImagekitError as error:
-        complain(str(error))
+        complain(error)
         code = error.exit_code
         if settings.verbosity > 1:
             traceback.print_exc()
     except Exception as error:  # noqa: BLE001 -- the last resort: a fault of ours, told without a traceback
-        complain(f"imagekit has a fault: {type(error).__name__}: {error}\nhint: -vv shows where; please report it")
+        brief = f"imagekit has a fault: {type(error).__name__}: {error}"
+        complain(ImagekitError(brief, hint="-vv shows where; please report it"))
         code = ExitCode.BUILD_FAILED
         if settings.verbosity > 1:
             traceback.print_exc()

@@ -1,5 +1,6 @@
 """What the commands share: options, where the cache lies, and words on stderr."""
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -10,18 +11,22 @@ from typing import Annotated
 
 import typer
 
+from imagekit.errors import ImagekitError
+
 
 @dataclass
 class Settings:
     """How much to say, set by -v of whichever command runs; and whether a signal has ended it.
 
-    A first SIGTERM only says `draining` where somebody `drains`: lets what runs end, and begins no more.
+    With `events`, stderr is one JSON object a line, the error that ends it all among them. A first SIGTERM only
+    says `draining` where somebody `drains`: lets what runs end, and begins no more.
     """
 
     verbosity: int = 0
     ending: bool = False
     drains: bool = False
     draining: bool = False
+    events: bool = False
 
 
 settings = Settings()
@@ -49,12 +54,20 @@ def _set_verbosity(count: int) -> int:
     return count
 
 
+def _set_progress(progress: Progress) -> Progress:
+    settings.events = progress is Progress.JSON
+    return progress
+
+
 Verbose = Annotated[
     int,
     typer.Option("--verbose", "-v", count=True, callback=_set_verbosity, help="Say why; -vv: tracebacks, too."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-Shown = Annotated[Progress, typer.Option("--progress", help="How to tell what goes on, on stderr.")]
+Shown = Annotated[
+    Progress,
+    typer.Option("--progress", callback=_set_progress, help="How to tell what goes on, on stderr."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -84,7 +97,13 @@ def tell(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def complain(text: str) -> None:
-    """Print an error, on stderr; its first words red on a terminal that takes colours."""
+def complain(error: ImagekitError) -> None:
+    """Print the error that ends it all, on stderr; its first words red on a terminal that takes colours."""
+    if settings.events:
+        from imagekit.events import RunFailed, to_json  # noqa: PLC0415 -- --help need not import it
+
+        tell(json.dumps(to_json(RunFailed(error.brief, error.details, error.hint, int(error.exit_code)))))
+        return
+    text = str(error)
     coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     typer.echo(typer.style("error:", fg="red", bold=True) + f" {text}" if coloured else f"error: {text}", err=True)

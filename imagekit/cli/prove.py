@@ -18,6 +18,7 @@ from imagekit.errors import UsageError, VerificationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imagekit.kernel import Way
     from imagekit.proof import Proof
     from imagekit.prove import Expected, Laboratory, Network
     from imagekit.recipe import Image
@@ -54,7 +55,7 @@ def prove(
     target: asked.Targets = None,
     by: Annotated[
         By | None,
-        typer.Option("--by", help="The way to boot it. Default: the target's own."),
+        typer.Option("--by", "--boot", help="The way to boot it. Default: the artifact's own."),
     ] = None,
     expect: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the guest must say. Default: it must power off.")
@@ -76,11 +77,13 @@ def prove(
         Path | None, typer.Option(metavar="FILE", help="Write the guest's console there; - for stdout.")
     ] = None,
     private_key: asked.PrivateKey = None,
-    prepare: Annotated[bool, typer.Option("--prepare", help="Make the lab, or renew it.")] = False,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Make the lab, or renew it; with --by hvm: that for HVM guests.")
+    ] = False,
     debs: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="With --prepare: the Debian packages lie there.")
     ] = None,
-    packages: Annotated[bool, typer.Option("--packages", help="Print which packages the lab is made of.")] = False,
+    packages: Annotated[bool, typer.Option("--packages", help="Print which packages it is made of.")] = False,
     cold: Annotated[
         bool, typer.Option("--cold", help="Boot Xen and dom0 afresh, not from the saved machine.")
     ] = False,
@@ -93,10 +96,12 @@ def prove(
 
     imagekit prove app.ebs --expect 'hello from'
     """
-    from imagekit.prove import Expected, Laboratory  # noqa: PLC0415 -- --help need not import it
+    from imagekit.kernel import Way  # noqa: PLC0415 -- --help need not import it
+    from imagekit.prove import Expected, Laboratory  # noqa: PLC0415 -- as above
 
+    way = Way(by.value) if by else None
     if packages:
-        _list_packages()
+        _list_packages(way)
         return
     if debs is not None and not prepare:
         raise UsageError("--from says where the lab's packages lie", hint="it goes with --prepare")
@@ -106,7 +111,7 @@ def prove(
         cache_dir(), state_dir(), note=_silent if quiet else tell, accelerator=accel.value, cold=cold
     )
     if prepare:
-        lab = laboratory.prepare(debs)
+        lab = laboratory.prepare(way, debs=debs)
         if not paths:
             say(str(lab.folder))
             return
@@ -115,7 +120,7 @@ def prove(
         expected,
         _network(network, get, expect_body),
         timeout,
-        by.value if by else None,
+        way,
         _bytes(memory),
         private_key,
     )
@@ -131,7 +136,7 @@ class Wish:
         expected: "Expected | None" = None,
         network: "Network | None" = None,
         timeout: float | None = None,
-        by: str | None = None,
+        by: "Way | None" = None,
         memory: int | None = None,
         private_key: Path | None = None,
     ) -> None:
@@ -147,7 +152,6 @@ def prove_one(
     laboratory: "Laboratory", path: Path, wish: Wish, image: "Image | None" = None, target: str | None = None
 ) -> "Proof":
     """Prove one artifact, as the command line and its recipe want it."""
-    from imagekit.kernel import Way  # noqa: PLC0415
     from imagekit.prove import Expected, subject  # noqa: PLC0415
     from imagekit.unwrap import unwrapped  # noqa: PLC0415
 
@@ -156,10 +160,9 @@ def prove_one(
         expected = expected or expected_of(image)
         network = network or network_of(image)
         timeout = timeout or image.prove.timeout
-    way = Way(wish.by) if wish.by else None
     private_key = wish.private_key or (image.ami.private_key if image else None)
     with unwrapped(path, private_key) as raw:
-        found = subject(path, target=target, way=way, memory=wish.memory, raw=raw)
+        found = subject(path, target=target, way=wish.by, memory=wish.memory, raw=raw)
         return laboratory.prove(found, expected or Expected(), network=network, timeout=timeout or 60.0)
 
 
@@ -292,10 +295,10 @@ def _bytes(memory: str | None) -> int | None:
     return found
 
 
-def _list_packages() -> None:
-    from imagekit.prove.lab import PACKAGES  # noqa: PLC0415
+def _list_packages(way: "Way | None") -> None:
+    from imagekit.prove.laboratory import variant_for  # noqa: PLC0415
 
-    for name in PACKAGES:
+    for name in variant_for(way).packages:
         say(name)
 
 

@@ -102,6 +102,10 @@ def publish(
         list[str] | None,
         typer.Option("--share-with", metavar="ACCOUNT", help="Who may launch it; again for more."),
     ] = None,
+    instance_type: Annotated[
+        list[str] | None,
+        typer.Option("--instance-type", metavar="TYPE", help="What it is to run on, on EC2; again for more."),
+    ] = None,
     host: Annotated[
         str | None, typer.Option(metavar="[USER@]HOST", help="Where to, of a host that is reached by name.")
     ] = None,
@@ -174,6 +178,7 @@ def publish(
         "encrypted": encrypted,
         "public": public or None,
         "share_with": list(share_with) if share_with else None,
+        "instance_types": list(instance_type) if instance_type else None,
         "host": host,
         "start": start or None,
         "replace": replace or None,

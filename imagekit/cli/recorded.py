@@ -34,9 +34,8 @@ def recorded(
     except typer.Exit as done:  # what failed is in the record already
         _after(recorder.end(done.exit_code), report, metrics, quiet=quiet)
         raise
-    except BaseException as error:
-        code = error.exit_code if isinstance(error, typer.Exit) else ExitCode.BUILD_FAILED
-        _after(recorder.end(code), report, metrics, quiet=quiet)
+    except BaseException:
+        _after(recorder.end(ExitCode.BUILD_FAILED), report, metrics, quiet=quiet)
         raise
     write(recorder.end(ExitCode.DONE), report, metrics, quiet=quiet)
 

@@ -101,7 +101,7 @@ def finish(ended: Ended) -> None:
 
 
 def show_failures(failures: "Sequence[Failure]") -> None:
-    """Tell of each failure in a table, and below it what was seen, and what to do about it, once each."""
+    """Tell of each failure in a table, and below it what was seen, and what to do about it."""
     rows = [(one.image, one.target, str(int(one.error.exit_code)), one.error.brief) for one in failures]
     heads = ("failed", "target", "exit", "why")
     if sys.stderr.isatty():
@@ -110,8 +110,15 @@ def show_failures(failures: "Sequence[Failure]") -> None:
         from imagekit.listeners import aligned  # noqa: PLC0415
 
         tell(aligned([heads, *rows], right=(2,)))
-    for words in dict.fromkeys(str(one.error) for one in failures if one.error.details or one.error.hint):
+    for words in dict.fromkeys(_more(one) for one in failures if one.error.details or one.error.hint):
         tell(words)
+
+
+def _more(failure: "Failure") -> str:
+    """Return what the table has no room for."""
+    what = f"{failure.image} for {failure.target}" if failure.target else failure.image
+    hint = failure.error.hint and f"hint: {failure.error.hint}"
+    return "\n  ".join(filter(None, (f"{what}:", *failure.error.details.splitlines(), hint)))
 
 
 def _on_terminal(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

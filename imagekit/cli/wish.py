@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from imagekit.recipe import Image
 
 _BUNDLE = ".manifest.xml"
+# An option is given once for each item of these lists.
+_ONE = {"regions": "region", "fingerprints": "fingerprint", "instance_types": "instance_type"}
 
 
 class Wish:
@@ -133,4 +135,4 @@ def _knows(target: str, key: str) -> bool:
 
 def _flag(key: str) -> str:
     """Return the option for a key of a recipe's table."""
-    return f"--{ {'regions': 'region', 'fingerprints': 'fingerprint'}.get(key, key).replace('_', '-') }"
+    return f"--{_ONE.get(key, key).replace('_', '-')}"

@@ -101,7 +101,7 @@ class Processes:
     def _told(self, task: Task, worker: command.Worker) -> Outcome | None:
         """Have a worker run a task; None when it died over it. The error that the step had is raised here."""
         worker.send(json.dumps(task.to_json()).encode() + b"\n")
-        while line := worker.line():
+        while (line := worker.line()).endswith(b"\n"):  # half a line is a killed one's last
             answer = json.loads(line)
             if "event" in answer:
                 self._tell(events.from_json(answer))

@@ -13,6 +13,7 @@ from imagekit.formats import checks
 from imagekit.recipe import devices
 
 Kind = Literal["pv", "pvh", "hvm"]
+VifType = Literal["vif", "ioemu"]
 Access = Literal["rw", "ro"]
 DiskFormat = Literal["raw", "qcow2", "vhd"]
 Action = Literal["destroy", "restart", "preserve", "rename-restart"]
@@ -33,13 +34,15 @@ class Vif:
 
     `bridge` is a bridge of the host (its default is xenbr0), `mac` six hexadecimal pairs (else Xen makes one up at
     every start), `ip` the one address that the host's script lets through, `script` the hotplug script, bare or
-    with its path. RecipeError if one of them cannot be meant.
+    with its path, `type` what an HVM guest sees: "vif", Xen's own device alone, or "ioemu", an emulated card too.
+    RecipeError if one of them cannot be meant.
     """
 
     bridge: str | None = None
     mac: str | None = None
     ip: str | None = None
     script: str | None = None
+    type: str | None = None
 
     def __post_init__(self) -> None:
         checks.match("bridge", self.bridge, devices.BRIDGE, devices.BRIDGE_WORDS)
@@ -47,6 +50,8 @@ class Vif:
         checks.match("network script", self.script, devices.SCRIPT, devices.SCRIPT_WORDS)
         if self.ip is not None:
             checks.address(self.ip)
+        if self.type is not None:
+            checks.one_of("type of network interface", self.type, get_args(VifType))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

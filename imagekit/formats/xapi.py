@@ -29,11 +29,12 @@ NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 DIGEST = "imagekit:digest"
 """The key of `other_config` that holds the image's digest."""
 
-# Mirage's PVH kernels need pages that cannot be executed, and PAE (xen-api #4952).
+# Mirage's PVH kernels need pages that cannot be executed, and PAE (xen-api #4952). An HVM guest is no Windows: its
+# hypervisor's interface is Xen's, not Viridian's. The device model is left to the host: VM.start fills in its own.
 _PLATFORMS: Mapping[Kind, Mapping[str, str]] = {
     "pv": {"pae": "true"},
     "pvh": {"nx": "true", "pae": "true"},
-    "hvm": {"acpi": "1", "apic": "true", "nx": "true", "pae": "true"},
+    "hvm": {"acpi": "1", "apic": "true", "nx": "true", "pae": "true", "viridian": "false"},
 }
 
 

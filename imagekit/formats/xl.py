@@ -109,7 +109,7 @@ def _xm_disk(disk: Disk) -> str:
 
 def _vif(vif: Vif) -> str:
     """Write key=value pairs; an interface without any is the host's default one, for xl as for xm."""
-    pairs = (("mac", vif.mac), ("bridge", vif.bridge), ("ip", vif.ip), ("script", vif.script))
+    pairs = (("mac", vif.mac), ("bridge", vif.bridge), ("ip", vif.ip), ("script", vif.script), ("type", vif.type))
     return ",".join(f"{key}={value}" for key, value in pairs if value is not None)
 
 

@@ -18,12 +18,13 @@ from imagekit.inspect.volumes import Volume, named, open_volume
 from imagekit.inspect.window import Window
 from imagekit.kernel import read_kernel
 
+_TAR = "a tar"
 # What starts so is a disk in a wrapping, or a thing of its own: (place, magic, what it is).
 _WRAPPINGS = (
     (0, b"QFI\xfb", "a qcow image"),
     (0, b"KDMV", "a VMDK"),
     (0, b"vhdxfile", "a VHDX"),
-    (257, b"ustar", "a tar"),
+    (257, b"ustar", _TAR),
     (0, b"PK\3\4", "a zip"),
 )
 _MOST_RUNS = 50_000
@@ -57,6 +58,8 @@ def _kernel(path: Path, disk: Window, allocated: int) -> Report:
         wrapped = next((what for at, magic, what in _WRAPPINGS if disk.read(at, len(magic)) == magic), "")
         if wrapped:
             hint = "inspect takes raw disks, VHDs and XVAs: qemu-img convert makes one of it"
+            if wrapped == _TAR:
+                hint = f'a recipe with root.from = "{path}" makes an image of a system in it'
             raise VerificationError(
                 f"{path}: {wrapped}, neither a kernel nor a raw disk image", hint=hint
             ) from error

@@ -20,6 +20,8 @@ from imagekit.kernel.wrapping import LIMIT, unpack
 LARGEST = 512 << 20
 """Bytes of the largest file that we read as a kernel."""
 
+_USTAR, _USTAR_AT = b"ustar", 257
+
 _KINDS = {
     (True, True): Kind.BOTH,
     (True, False): Kind.PV,
@@ -81,6 +83,8 @@ def read_kernel_bytes(data: Readable) -> KernelFacts:
 
 
 def _elf(content: Readable) -> Elf:
+    if bytes(content[_USTAR_AT : _USTAR_AT + len(_USTAR)]) == _USTAR:
+        raise KernelError("a tar, and no kernel", hint="root.from in a recipe takes the tar of a system")
     if bytes(content[: len(MAGIC)]) != MAGIC:
         raise KernelError(
             "no kernel",
@@ -97,7 +101,9 @@ def mapped(path: Path) -> Iterator[Readable]:
     try:
         status = os.fstat(descriptor)
         if not S_ISREG(status.st_mode):
-            raise KernelError("no file, and so no kernel")
+            raise KernelError(
+                "no file, and so no kernel", hint="root.from in a recipe takes the folder of a system"
+            )
         if status.st_size > LARGEST:
             raise KernelError("too large for a kernel", details=f"{status.st_size} bytes, over {LARGEST}")
         data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) if status.st_size else None

@@ -20,11 +20,28 @@ _DISK, _JOB = 4, 5  # PCI slots, and numbers of descriptor sets
 _ENDED = re.compile(rb"^LAB: ended (\d+)\s*$", re.MULTILINE)
 _FAILED = re.compile(rb"^LAB: failed (.*?)\s*$", re.MULTILINE)
 _REASON = re.compile(r"has shut down, reason code (\d+)")
-# GRUB's last words (grub-core/normal/menu.c), unless it complains after them: it names the kernel's file then.
-_BOOTING = re.compile(rb"Booting `[^\r\n]*'[\r\n]++(?!error: )")
+# GRUB's last words (grub-core/normal/menu.c), and what our grub.cfg says after them, unless GRUB complains then:
+# both name the kernel's file. That there is no screen (commands/i386/pc/vbe.c) keeps it from nothing.
+_BOOTING = re.compile(
+    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*+"
+    rb"(?!GRUB: |error: )"
+)
+_GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
+# The BIOS of an HVM guest, on its last way out: SeaBIOS's src/boot.c. It waits for ever then.
+_NO_BOOT = b"No bootable device"
+# xl, pygrub, Xen; hvmloader and the BIOS of the first domain.
+_SAYING = ("XL: ", "LOADER: ", "(XEN) ", "(d1) ")
 _LOST = (b"Panic on CPU", b"Dom0 crashed", b"FATAL: Could not bind")
 _CLEAN = {0}
-_STAGES = (b"LAB: job", b"LAB: xl", b"LAB: pygrub\r", b"LAB: pygrub-ended", b"LAB: ended")
+_STAGES = {
+    b"LAB: job": "job",
+    b"LAB: xl": "xl",
+    b"LAB: pygrub\r": "pygrub",
+    b"LAB: pygrub-ended": "pygrub-ended",
+    b"LAB: ended": "ended",
+    b"HVM Loader": "firmware",
+    b"Booting from": "loader",
+}
 
 
 class Verdict(StrEnum):
@@ -86,8 +103,7 @@ class _Watch:
     def note(self) -> None:
         """Remember when each stage was first seen."""
         now, control = time.monotonic(), self.machine.consoles[0]
-        for mark in _STAGES:
-            name = mark.decode().removeprefix("LAB: ").strip()
+        for mark, name in _STAGES.items():
             if name not in self.times and mark in control:
                 self.times[name] = now
         if self.own is None or not self.machine.lost[1]:
@@ -117,6 +133,8 @@ class _Watch:
             return Verdict.BOOTED, self._proven()
         if ended:
             return self._at_the_end(int(ended[1]), seen=seen)
+        if self.guest.way is Way.HVM and _NO_BOOT in control:
+            return Verdict.REFUSED, "its BIOS found nothing to boot"
         return None
 
     def answer(self) -> Answer | None:
@@ -128,7 +146,7 @@ class _Watch:
     def said(self) -> str:
         """Return what xl and the loader on dom0 said."""
         lines = self.machine.consoles[0].decode(errors="backslashreplace").splitlines()
-        kept = (line.rstrip() for line in lines if line.startswith(("XL: ", "LOADER: ", "(XEN) ")))
+        kept = (line.rstrip() for line in lines if line.startswith(_SAYING))
         return "\n".join(line.removeprefix("XL: ").removeprefix("LOADER: ") for line in kept)
 
     def _at_the_end(self, status: int, *, seen: bool) -> tuple[Verdict, str]:
@@ -145,8 +163,11 @@ class _Watch:
 
     def _after_the_loader(self) -> int | None:
         """Return where the guest's own words begin, None while that is open."""
-        # pygrub's screen is on a terminal of its own, which xl logs.
-        return left_grub(self.machine.consoles[1]) if self.guest.way in GRUBS else 0
+        console = self.machine.consoles[1]
+        if self.guest.way in GRUBS or (self.guest.way is Way.HVM and _GRUB.search(console)):
+            return left_grub(console)
+        # pygrub's screen is on a terminal of its own, which xl logs; a disk's loader may be silent.
+        return 0
 
     def _text_is_there(self) -> bool:
         console = self.console()
@@ -250,7 +271,11 @@ def _seconds(guest: Guest, begun: float, up: float, times: Mapping[str, float]) 
     end = time.monotonic()
     called = times.get("xl", end)
     found = {"lab": up - begun, "dom0": called - up}
-    if guest.way in PYGRUBS:
+    if guest.way is Way.HVM:
+        firmware = times.get("firmware", end)
+        loader = times.get("loader", end)
+        found |= {"xl": firmware - called, "firmware": loader - firmware, "loader and guest": end - loader}
+    elif guest.way in PYGRUBS:
         loader, loaded = times.get("pygrub", end), times.get("pygrub-ended", end)
         first = times.get("console", end)
         found |= {

@@ -1,6 +1,7 @@
 """Why an image does not boot: what the loader said, and what in the image explains it."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from imagekit.errors import ImagekitError
@@ -25,6 +26,29 @@ _WORDS = (
     (r"(?i)(out of|not enough|insufficient|allocate|free)\b.{,40}\bmemory|alloc\w*\W+fail|deadlocked on memory",
      "the guest's memory is perhaps too small"),
 )  # fmt: skip
+# What the BIOS, GRUB in the boot sector and Xen say of an HVM guest, and what it means; the first that fits.
+_NO_MASK = (
+    "the kernel died of a fault that it does not handle: where it lets interrupts in, of the timer's first tick, "
+    "unless the 8259 is masked before it starts (in grub.cfg: outb 0x21 0xff, outb 0xa1 0xff)"
+)
+_NO_CFG = (
+    "GRUB's core finds no /boot/grub/grub.cfg on the disk: there is none, or no file system that it reads in the "
+    "first partition"
+)
+_HVM_WORDS = (
+    (r"not a bootable disk|No bootable device",
+     "it has no boot sector that a BIOS would start: boot = 'hvm' puts GRUB's there"),
+    (r"no multiboot2? header found", "GRUB finds no multiboot header in the kernel: it is none, or none for GRUB"),
+    (r"error: file \S+ not found", "the kernel that grub.cfg names is not on the disk"),
+    (r"invalid (magic number|arch-\w+ ELF)|unsupported flag", "GRUB does not take this file for a kernel"),
+    (r"(?m)grub rescue>|^grub> ?$|unknown filesystem|no such (partition|device)", _NO_CFG),
+    (r"[Tt]riple fault|#DF|[Dd]ouble fault", _NO_MASK),
+    (r"not enough memory|out of memory", "the guest's memory is perhaps too small"),
+)  # fmt: skip
+_SILENT = (
+    "its boot sector was started and says nothing on the serial port: GRUB does not find its grub.cfg, or it is "
+    "none of GRUB's"
+)
 # What Linux, initramfs-tools, dracut, Arch's and small initrds say on the console when the root is not there.
 _NO_ROOT = (
     (
@@ -33,7 +57,9 @@ _NO_ROOT = (
     ),
     "the guest does not find its root: root= names something else, or its initrd cannot open it (drivers, LVM)",
 )
-_FAULT = re.compile(r"#[A-Z]{2}(?![A-Z])|[Uu]nhandled|crashed on cpu")  # Xen on a guest that it ends
+_FAULT = re.compile(
+    r"#[A-Z]{2}(?![A-Z])|[Tt]riple fault|[Uu]nhandled|crashed on cpu"
+)  # Xen on a guest that it ends
 _LAST = 12
 _SCREEN = "pyGRUB  version"  # the line that holds its whole menu, frame and all
 
@@ -43,7 +69,8 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     lines: list[str] = []
     said = [line.strip() for line in plain(boot.said).splitlines() if line.strip() and _SCREEN not in line]
     if boot.verdict is Verdict.REFUSED and said:
-        lines += ["xl and the boot loader said:", *(f"  {line}" for line in said[-_LAST:])]
+        loader = "the BIOS" if way is Way.HVM else "the boot loader"
+        lines += [f"xl and {loader} said:", *(f"  {line}" for line in said[-_LAST:])]
     faults = [line for line in said if _FAULT.search(line)]
     if boot.verdict is Verdict.CRASHED and faults:
         lines += ["Xen said:", *(f"  {line}" for line in faults[:_LAST])]
@@ -52,7 +79,7 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     lines += ["the console's last lines:", *(f"  {line}" for line in console[-_LAST:])] if console else []
     if not console:
         lines.append("the console is empty")
-    if reasons := _in_the_image(image, way) or _in_the_words(boot):
+    if reasons := _hvm_reasons(boot) if way is Way.HVM else _in_the_image(image, way) or _in_the_words(boot):
         lines += ["in the image:", *(f"  {reason}" for reason in reasons)]
     return "\n".join(lines)
 
@@ -88,5 +115,17 @@ def _in_the_words(boot: Boot) -> list[str]:
     console = plain(boot.console.decode(errors="backslashreplace"))
     if re.search(_NO_ROOT[0], console):
         return [_NO_ROOT[1]]
-    said = f"{boot.said}\n{console}"
-    return [meaning for pattern, meaning in _WORDS if re.search(pattern, said)][:1]
+    return _meanings(_WORDS, f"{boot.said}\n{console}")
+
+
+def _hvm_reasons(boot: Boot) -> list[str]:
+    """Return what the words of the BIOS, of GRUB, Xen and the guest mean."""
+    console = plain(boot.console.decode(errors="backslashreplace"))
+    if found := _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}"):
+        return found
+    return [_SILENT] if boot.verdict is Verdict.HUNG and not console.strip() else []
+
+
+def _meanings(words: Iterable[tuple[str, str]], said: str) -> list[str]:
+    """Return the first meaning whose pattern is in what was said."""
+    return [meaning for pattern, meaning in words if re.search(pattern, said)][:1]

@@ -1,4 +1,4 @@
-"""The place where proofs are made: one lab in the cache, one proof at a time, and the record of each."""
+"""The place where proofs are made: the labs in the cache, one proof at a time, and the record of each."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +17,8 @@ from imagekit.plan import Json
 from imagekit.proof import Proof
 from imagekit.prove.boot import Boot, Expected, Verdict, boot, check, left_grub
 from imagekit.prove.explain import against_amazon, explain
-from imagekit.prove.job import Guest, Network, check_job
-from imagekit.prove.lab import Lab, load, prepare
+from imagekit.prove.job import Guest, Network, check_job, kind_of
+from imagekit.prove.lab import HVM, PLAIN, Lab, Variant, load, prepare
 from imagekit.prove.machines import Machines
 from imagekit.prove.subject import Subject, disk
 from imagekit.terminal import plain
@@ -30,7 +30,7 @@ _LOADERS: Mapping[Way, tuple[str, str]] = {
     Way.PVH_PYGRUB: ("pygrub", "xen-utils-4.17"),
     Way.PV_GRUB: ("GRUB for PV, with menu.lst", "grub-xen-bin"),
     Way.MULTIBOOT: ("GRUB for PVH", "grub-xen-host"),
-    Way.HVM: ("GRUB in the boot sector", "xen-utils-4.17"),
+    Way.HVM: ("the disk's boot sector, by SeaBIOS", "seabios"),
     Way.PV_DIRECT: ("xl", "xen-utils-4.17"),
     Way.PVH: ("xl", "xen-utils-4.17"),
 }
@@ -52,16 +52,17 @@ class Laboratory:
         accelerator: str = "auto",
         cold: bool = False,
     ) -> None:
-        self.folder = cache.absolute() / "lab"
+        self.cache = cache.absolute()
         self.state = state
         self._note = note
         self._asked = accelerator
         self._cold = cold
 
-    def prepare(self, debs: Path | None = None) -> Lab:
-        """Make the lab, or look whether its packages have changed, and save a machine of it."""
+    def prepare(self, way: Way | None = None, *, debs: Path | None = None) -> Lab:
+        """Make the lab for a way, or look whether its packages have changed, and save a machine of it."""
+        variant = variant_for(way)
         with self._alone():
-            lab = prepare(self.folder / "dom0", debs=debs, say=self._note)
+            lab = prepare(self._folder(variant) / "dom0", variant, debs=debs, say=self._note)
             machines = self._machines(lab)
             if not machines.saved.exists():
                 self._note("booting Xen and dom0 once, and saving the machine")
@@ -73,7 +74,7 @@ class Laboratory:
     ) -> Proof:
         """Boot a subject, keep the record of it and return it; `timeout` is in seconds."""
         with self._alone():
-            lab = self._lab()
+            lab = self._lab(variant_for(subject.way))
             machines = self._machines(lab)
             seen = self._boot(machines, subject, expected, network, timeout)
             warnings: tuple[str, ...] = ()
@@ -92,7 +93,7 @@ class Laboratory:
     def check(self, cfg: bytes) -> str:
         """Have xl read a configuration (`xl create -n`); VerificationError if it refuses, else what it says."""
         with self._alone():
-            status, said = check(self._machines(self._lab()), check_job(cfg), self._note)
+            status, said = check(self._machines(self._lab(PLAIN)), check_job(cfg), self._note)
         if status:
             raise VerificationError("xl does not take the configuration", details=said)
         return said
@@ -106,7 +107,7 @@ class Laboratory:
         timeout: float,
         by: Way | None = None,
     ) -> Boot:
-        with disk(subject, self.folder) as descriptor:
+        with disk(subject, machines.folder) as descriptor:
             guest = Guest(
                 way=by or subject.way,
                 memory=subject.memory,
@@ -118,15 +119,20 @@ class Laboratory:
             )
             return boot(machines, guest, descriptor, expected, timeout=timeout, cold=self._cold, note=self._note)
 
-    def _lab(self) -> Lab:
-        lab = load(self.folder / "dom0")
+    def _lab(self, variant: Variant) -> Lab:
+        lab = load(self._folder(variant) / "dom0", variant)
         if lab is None:
-            self._note("the lab is made first; `imagekit prove --prepare` does it beforehand")
-            lab = prepare(self.folder / "dom0", say=self._note)
+            self._note(f"the lab is made first; `{variant.preparing}` does it beforehand")
+            lab = prepare(self._folder(variant) / "dom0", variant, say=self._note)
         return lab
 
     def _machines(self, lab: Lab) -> Machines:
-        return Machines(lab, self.folder, self._accelerator)
+        return Machines(lab, self._folder(lab.variant), self._accelerator)
+
+    def _folder(self, variant: Variant) -> Path:
+        folder = self.cache / variant.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
 
     @cached_property
     def _accelerator(self) -> str:
@@ -138,7 +144,7 @@ class Laboratory:
 
     def _remembered(self) -> str:
         """Try KVM once for each start of this machine: the trial takes seconds."""
-        memory, running = self.folder / "accelerator", _BOOT_ID.read_text().strip()
+        memory, running = self._folder(PLAIN) / "accelerator", _BOOT_ID.read_text().strip()
         told = memory.read_text().split() if memory.exists() else []
         if told[:1] != [running] or told[1:] not in (["kvm"], ["tcg"]):
             told = [running, "tcg" if against_kvm() else "kvm"]
@@ -148,8 +154,7 @@ class Laboratory:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the lock: two emulated machines at once take twice the time and twice the memory."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
+        lock = FileLock(self._folder(PLAIN) / "lock")
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -159,6 +164,11 @@ class Laboratory:
             yield
         finally:
             lock.release()
+
+
+def variant_for(way: Way | None) -> Variant:
+    """Return the lab that a way of booting needs."""
+    return HVM if way is Way.HVM else PLAIN
 
 
 def _by_amazons_rules(seen: Boot, image: Path) -> Boot:
@@ -192,6 +202,7 @@ def _recorded(
         disk=subject.digest,
         kernel=str(subject.claims.kernel.digest) if subject.claims else "",
         way=subject.way.value,
+        guest=kind_of(subject.way),
         loader=f"{name} {lab.versions.get(package, '')}".strip(),
         lab=lab.digest,
         parts=dict(lab.digests),

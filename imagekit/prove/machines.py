@@ -17,7 +17,7 @@ from tempfile import mkstemp
 
 from imagekit import programs
 from imagekit.errors import ToolError
-from imagekit.prove.lab import DOM0_ARGUMENTS, DOM0_MEMORY, XEN_ARGUMENTS, Lab
+from imagekit.prove.lab import DOM0_ARGUMENTS, Lab, xen_arguments
 from imagekit.prove.machine import Machine, started
 
 _MIB = 1 << 20
@@ -150,7 +150,7 @@ class Machines:
                     raise ToolError(
                         "dom0 does not come up",
                         details=machine.consoles[0][-1500:].decode(errors="backslashreplace").strip(),
-                        hint="`imagekit prove --prepare` makes the lab again",
+                        hint=f"`{self.lab.variant.preparing}` makes the lab again",
                     )
             yield machine
 
@@ -159,8 +159,8 @@ class Machines:
         dom0 = DOM0_ARGUMENTS.replace(",", ",,")
         return (
             *_QEMU,
-            *("-accel", _ACCELERATORS[self.accelerator], "-m", str(DOM0_MEMORY + _XEN + room)),
-            *("-kernel", str(self.lab.xen), "-append", XEN_ARGUMENTS),
+            *("-accel", _ACCELERATORS[self.accelerator], "-m", str(self.lab.variant.memory + _XEN + room)),
+            *("-kernel", str(self.lab.xen), "-append", xen_arguments(self.lab.variant)),
             *("-initrd", f"{_escaped(self.lab.vmlinux)} {dom0},{_escaped(self.lab.dom0)}"),
         )
 

@@ -71,6 +71,10 @@ def subject(
         digest=digest,
         claims=claims,
     )
+    if found.way is Way.HVM and claims is None and _is_kernel(booted):
+        raise UsageError(
+            f"{path} is a kernel, and an HVM guest boots from a disk", hint="imagekit build --boot hvm makes one"
+        )
     return _with_kernel(found) if found.way in DIRECT else found
 
 

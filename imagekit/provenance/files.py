@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import get_ident
 
 from imagekit.place import unwritten
+from imagekit.whole import write_whole
 
 SUMS = ".SHA256SUMS"
 STATEMENT = ".intoto.json"
@@ -48,12 +48,8 @@ def write(path: Path, data: bytes) -> Path:
         if path.stat().st_size == len(data) and path.read_bytes() == data:
             os.utime(path)
             return path
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
     try:
-        draft.write_bytes(data)
-        draft.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise unwritten(error, path) from error
-    finally:
-        draft.unlink(missing_ok=True)
     return path

@@ -41,7 +41,8 @@ def cells(table: dict[str, Any], settings: Mapping[str, object], where: str, ste
     if size > _MOST:
         raise RecipeError(f"{where}: matrix: {size} images, and {_MOST} are the most")
     every = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    kept = [cell for cell in every if not _excluded(cell, _excludes(matrix, axes, settings, where))]
+    excludes = _excludes(matrix, axes, settings, where)
+    kept = [cell for cell in every if not _excluded(cell, excludes)]
     if not kept:
         raise RecipeError(f"{where}: matrix: all is excluded")
     base = {key: value for key, value in table.items() if key != "matrix"}

@@ -12,6 +12,7 @@ Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
 CloudRegion = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
 CloudTag = Annotated[str, Field(min_length=1, max_length=255)]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")]
+InstanceType = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}\.[a-z0-9-]{1,32}$")]
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$")]
 
 # No space, no quote, no option: what ssh(1) would take for a user, a host and a port.
@@ -37,12 +38,14 @@ class PublishEbs(Model):
     description: str = Field(default="", max_length=255)
     tags: dict[str, str] = Field(default_factory=dict, description="Of image and snapshot.")
     kernel: str | None = Field(
-        default=None, pattern=r"^aki-[0-9a-f]{8,17}$", description="Default: Amazon's newest PV-GRUB (hd0)."
+        default=None,
+        pattern=r"^aki-[0-9a-f]{8,17}$",
+        description="Of a PV image. Default: Amazon's newest PV-GRUB (hd0).",
     )
     root_device: str | None = Field(
         default=None,
         pattern=r"^/dev/(sd|xvd)[a-z][0-9]{0,2}$",
-        description="Default: /dev/sda1 for a whole disk, /dev/sda for a partitioned one.",
+        description="Default: /dev/xvda for HVM; for PV /dev/sda1 of a whole disk, /dev/sda of a partitioned one.",
     )
     volume_type: Literal["standard", "gp2", "io1", "st1", "sc1", "gp3"] = "gp2"
     encrypted: bool | None = Field(default=None, description="Default: as the account has it.")
@@ -53,6 +56,11 @@ class PublishEbs(Model):
         default=None,
         pattern=r"^snap-[0-9a-f]{8,17}$",
         description="Only the blocks that differ from this snapshot are sent.",
+    )
+    instance_types: tuple[InstanceType, ...] = Field(
+        default=(),
+        strict=False,
+        description="It is to run on these, or nothing is sent.",
     )
     share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
     public: bool = Field(default=False, description="Everybody may launch it.")
@@ -84,6 +92,11 @@ class PublishAmi(Model):
         default=None,
         pattern=r"^aki-[0-9a-f]{8,17}$",
         description="Default: the bundle's, or PV-GRUB (hd0).",
+    )
+    instance_types: tuple[InstanceType, ...] = Field(
+        default=(),
+        strict=False,
+        description="It is to run on these, or nothing is sent.",
     )
     share_with: tuple[AccountId, ...] = Field(default=(), strict=False, description="Accounts that may launch it.")
     public: bool = Field(default=False, description="Everybody may launch it.")

@@ -121,6 +121,7 @@ def copy_image(ask: Ask) -> dict[str, object]:
         bundled=source.bundled,
         mappings=tuple(parts),
         source=(source.id, place.name),
+        asked=dict(source.asked),
         tags=(source.tags if asked.flag("CopyImageTags") else {}) | tags["image"],
     )
     if token:

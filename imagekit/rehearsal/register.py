@@ -27,6 +27,7 @@ _ALLOWED = (
     "ImageLocation",
     "TagSpecification",
 )
+_BOOT_MODES = {"legacy-bios", "uefi", "uefi-preferred"}
 _DESCRIPTION = 255
 
 
@@ -130,6 +131,7 @@ def _bundled(ask: Ask, name: str) -> Image:
 def _check_virtualization(ask: Ask, image: Image) -> None:
     if image.virtualization not in {"paravirtual", "hvm"}:
         raise ask.asked.invalid("VirtualizationType")
+    _check_boot_mode(ask.asked, image)
     if image.virtualization == "hvm":
         if image.kernel or image.ramdisk:
             message = "An image of type hvm has no kernel and no RAM disk of its own"
@@ -142,8 +144,23 @@ def _check_virtualization(ask: Ask, image: Image) -> None:
         raise NotDoneError("UnsupportedOperation", message)
     if image.ramdisk:
         raise NotDoneError("InvalidAMIID.NotFound", f"The image id '[{image.ramdisk}]' does not exist")
-    if image.kernel:
-        _check_kernel(ask, image)
+    if not image.kernel:
+        raise NotDoneError("MissingParameter", "A paravirtual image wants the parameter KernelId")
+    _check_kernel(ask, image)
+
+
+def _check_boot_mode(asked: Asked, image: Image) -> None:
+    """Refuse a firmware that there is none of, or that no instance type of the image's kind has."""
+    if "BootMode" not in asked:
+        return
+    mode = asked.text("BootMode")
+    if mode not in _BOOT_MODES:
+        raise asked.invalid("BootMode")
+    if image.virtualization != "hvm":
+        raise NotDoneError("InvalidParameterCombination", "A paravirtual image has no boot mode")
+    if (image.architecture == "arm64" and mode != "uefi") or (image.architecture == "i386" and mode == "uefi"):
+        message = f"The boot mode {mode} is not supported for the architecture {image.architecture}"
+        raise NotDoneError("InvalidParameterCombination", message)
 
 
 def _check_kernel(ask: Ask, image: Image) -> None:

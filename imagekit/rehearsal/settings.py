@@ -27,7 +27,7 @@ class AccountSettings:
 
     keys: Keys = field(default_factory=Keys)
     owner: str = "123456789012"
-    regions: tuple[str, ...] = (*PARAVIRTUAL_REGIONS, "eu-north-1", "eu-west-2")
+    regions: tuple[str, ...] = (*PARAVIRTUAL_REGIONS, "eu-north-1", "eu-west-2", "eu-south-2")
     buckets: tuple[str, ...] = ()  # NAME@REGION, there from the start
     encrypted: frozenset[str] = frozenset()  # the regions that encrypt by default
     denied: frozenset[str] = frozenset()  # the actions that the keys may not do

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from imagekit.errors import UsageError
 from imagekit.run.record import SCHEMA, Run
+from imagekit.whole import write_whole
 
 MOST_KEPT = 50
 """How many records are kept."""
@@ -17,16 +18,9 @@ _LARGEST = 256 << 20  # bytes of a record that is read
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, beside it and renamed; its folder is made. OSError as it comes."""
-    beside = path.parent / f".{path.name}.{os.getpid()}.imagekit"
+    """Write a file whole or not at all; its folder is made. OSError as it comes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+    write_whole(path, content)
 
 
 def keep(run: Run, state: Path) -> Path:

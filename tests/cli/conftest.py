@@ -49,7 +49,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def run_it(*arguments: str | Path) -> Said:
         capsys.readouterr()
-        settings.verbosity = 0
+        settings.verbosity, settings.events = 0, False
         monkeypatch.setattr(sys, "argv", ["imagekit", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             app.run()

@@ -6,6 +6,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from tests.cli.conftest import Cli
@@ -152,14 +153,16 @@ def test_sigterm_lets_what_runs_end(bench: Bench, how: str) -> None:
     process.send_signal(signal.SIGTERM)
     assert not gone(children[0], 1), "it is not killed"
     let_go(children, environment)
-    code, stdout, words = ended(process)
-    assert (code, stdout) == (143, f"{bench.out}/k0.xen.raw\n")
+    stdout, words = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (143, f"{bench.out}/k0.xen.raw\n")
     assert "k0.xen.raw" in bench.files()
     assert {name.partition(".")[0] for name in bench.files()} == {"k0"}
-    lines = words.splitlines()
-    at = lines.index(f"error: terminated, {count - 1} artifacts are not made")
-    assert [line.split()[2] for line in lines[at + 1 : -1]] == [f"k{number}" for number in range(1, count)]
-    assert lines[-1] == "hint: the same command goes on from there"
+    last = json.loads(words.splitlines()[-1])
+    assert (last["event"], last["exit_code"]) == ("run-failed", 143)
+    assert last["brief"] == f"terminated, {count - 1} artifacts are not made"
+    named = [line.split()[2] for line in last["details"].splitlines()]
+    assert named == [f"k{number}" for number in range(1, count)]
+    assert last["hint"] == "the same command goes on from there"
     assert all(map(gone, children))
     assert bench.left() == []
     again = bench.start(*arguments)
@@ -195,3 +198,12 @@ def test_ctrl_c_ends_workers_at_once(bench: Bench) -> None:
     assert (code, stdout, words.splitlines()[-1]) == (130, "", "error: interrupted")
     assert all(map(gone, children))
     assert (bench.files(), bench.left()) == ({}, [])
+
+
+def test_what_ends_it_all_is_an_event_too(cli: Cli, kernels: Path) -> None:
+    said = cli("build", kernels / "hello-pvh.xen", "--target", "rackspace", "--progress", "json")
+    (line,) = said.err.splitlines()
+    told = json.loads(line)
+    assert (said.code, told["event"], told["exit_code"]) == (3, "run-failed", 3)
+    assert "cannot boot on rackspace" in told["brief"]
+    jsonschema.validate(told, json.loads(cli("schema", "events").out))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagekit.command import run
-from imagekit.prove.lab import PACKAGES
+from imagekit.prove.lab import HVM, PLAIN
 from tests.cli.conftest import Cli, Said
 from tests.prove.prepared import prepared
 
@@ -47,7 +47,7 @@ def proofs(tmp_path: Path) -> list[dict[str, object]]:
         (("app.xen", "--timeout", "0"), "Invalid value"),
         (("app.xen", "--by", "magic"), "Invalid value"),
         (("app.xen", "--accel", "magic"), "Invalid value"),
-        (("none.raw",), "error: none.raw has no sidecar beside it"),
+        (("none.raw",), "error: none.raw is not there, or is no file\n"),
         (("none.raw", "--by", "pv"), "error: none.raw is not there, or is no file\n"),
         (("none.toml",), "none.toml cannot be read"),
     ],
@@ -63,7 +63,15 @@ def test_usage_that_cannot_be_meant(arguments: tuple[str, ...], words: str, cli:
 def test_packages_by_name(cli: Cli) -> None:
     said = cli("prove", "--packages")
     assert (said.code, said.err) == (0, "")
-    assert said.out.splitlines() == list(PACKAGES)
+    assert said.out.splitlines() == list(PLAIN.packages)
+
+
+@pytest.mark.parametrize("option", ["--by", "--boot"])
+def test_packages_of_the_lab_for_hvm_guests(option: str, cli: Cli) -> None:
+    said = cli("prove", "--packages", option, "hvm")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == list(HVM.packages)
+    assert "qemu-system-xen" in said.out
 
 
 def test_a_file_that_is_not_what_its_sidecar_says(cli: Cli, hello: Path) -> None:

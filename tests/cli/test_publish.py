@@ -375,4 +375,4 @@ def test_every_flag_is_a_key_of_the_recipe() -> None:
     }
     ours = {"paths", "target", "sets", "require_proof", "rehearse", "keep_on_failure", "receipt"}
     shared = {"as_json", "quiet", "verbose"}
-    assert flags - ours - shared - {"region", "fingerprint"} <= keys
+    assert flags - ours - shared - {"region", "fingerprint", "instance_type"} <= keys

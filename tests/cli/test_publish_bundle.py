@@ -38,6 +38,15 @@ def puts(account: Rehearsal) -> int:
     return sum(call.action == "PutObject" for call in account.calls)
 
 
+def test_a_type_that_boots_from_no_instance_store(cli: Cli, bundle: Path, rehearse: Open) -> None:
+    account = opened(rehearse)
+    said = cli("publish", bundle, "--bucket", BUCKET, "--instance-type", "t1.micro")
+    assert (said.code, said.out, keys()) == (3, "", [])
+    assert f"error: {REGION}: t1.micro has no root device on an instance store\n" in said.err
+    assert account.images(REGION) == []
+    assert cli("publish", bundle, "--bucket", BUCKET, "--instance-type", "m1.small").code == 0
+
+
 def test_uploaded_registered_and_read_back(
     cli: Cli, bundle: Path, rehearse: Open, raw: Path, tmp_path: Path
 ) -> None:

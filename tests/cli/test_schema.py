@@ -8,7 +8,7 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 
-from imagekit.events import Event, event_name, to_json
+from imagekit.events import Event, RunFailed, event_name, to_json
 from imagekit.run.schema import event_schema, run_schema
 from tests.cli.conftest import Cli
 from tests.test_listeners import EVENTS
@@ -29,8 +29,9 @@ def test_each_kind_of_event_has_a_schema() -> None:
 
 
 def test_it_takes_events_and_nothing_else() -> None:
-    assert {type(event) for event in EVENTS} == set(get_args(Event)), "each kind is tried"
-    for event in EVENTS:
+    every = (*EVENTS, RunFailed("no room", "12 KiB", "", 75))
+    assert {type(event) for event in every} == set(get_args(Event)), "each kind is tried"
+    for event in every:
         line = json.loads(json.dumps(to_json(event)))
         EVENT.validate(line)
         assert not EVENT.is_valid({**line, "more": 1})

@@ -1,5 +1,6 @@
 """What the fault tests share: the real program in its own process group, and tools that stop where we want."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,10 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from signal import SIGKILL
 
 import pytest
+
+from imagekit.errors import ImagekitError
 
 IMAGEKIT = Path(sys.executable).with_name("imagekit")
 SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
@@ -125,8 +129,16 @@ def gone(pid: int, seconds: float = 5) -> bool:
 def ended(process: Process, seconds: float = 30) -> tuple[int, str, str]:
     """Wait for a process; return its exit status, stdout, and what it said on stderr that is no progress."""
     stdout, stderr = process.communicate(timeout=seconds)
-    words = [line for line in stderr.splitlines() if not line.startswith("{")]
-    return process.returncode, stdout, "\n".join(words)
+    words = [_words(line) if line.startswith("{") else [line] for line in stderr.splitlines()]
+    return process.returncode, stdout, "\n".join(chain.from_iterable(words))
+
+
+def _words(line: str) -> list[str]:
+    """Return the error that an event tells of, in the words that are said without --progress json."""
+    told = json.loads(line)
+    if told["event"] != "run-failed":
+        return []
+    return [f"error: {ImagekitError(told['brief'], details=told['details'], hint=told['hint'])}"]
 
 
 @pytest.fixture

@@ -365,7 +365,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         assert caught.value.brief.startswith(f"{tmp_path / name}: ")
 
 
-def test_no_room_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
+def test_no_room_for_temporary_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(TryAgainError, match="no room"):
         read_kernel_bytes(PACKERS["gzip"](PV))

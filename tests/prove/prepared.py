@@ -1,4 +1,4 @@
-"""The lab that the tests share: made once, and kept in build/."""
+"""The labs that the tests share: made once, and kept in build/."""
 
 from functools import cache
 from pathlib import Path
@@ -8,24 +8,27 @@ from filelock import FileLock
 
 from imagekit import programs
 from imagekit.errors import ToolError
+from imagekit.kernel import Way
 from imagekit.prove import Laboratory
-from imagekit.prove.lab import load
+from imagekit.prove.lab import HVM, PLAIN, load
+from imagekit.prove.laboratory import variant_for
 from tests.conftest import ROOT
 
 CACHE = ROOT / "build" / "lab-cache"
-LAB = CACHE / "lab"
+LAB = CACHE / PLAIN.name
 
 
 @cache
-def prepared() -> Path:
-    """Return a cache with a prepared lab; a machine that can have none is left out, with the reason."""
+def prepared(way: Way | None = None) -> Path:
+    """Return a cache with the lab that a way needs; a machine that can have none is left out, with the reason."""
     if programs.find("qemu-system-x86_64") is None:
         pytest.skip("qemu-system-x86_64 is missing")
     CACHE.mkdir(parents=True, exist_ok=True)
+    variant = variant_for(way)
     with FileLock(CACHE.with_name("lab-cache.lock")):
-        if load(LAB / "dom0") is None:
+        if load(CACHE / variant.name / "dom0", variant) is None:
             try:
-                Laboratory(CACHE, CACHE / "state", note=print).prepare()
+                Laboratory(CACHE, CACHE / "state", note=print).prepare(way)
             except ToolError as error:
                 if "apt" not in error.brief:
                     raise
@@ -34,12 +37,15 @@ def prepared() -> Path:
 
 
 def strangers() -> set[str]:
-    """Return what lies in the lab's folder and should not: nothing is left by a boot, however it ends."""
+    """Return what lies in the labs' folders and should not: nothing is left by a boot, however it ends."""
     known = {"dom0", ".dom0.lock", "lock", "accelerator"}
-    return {path.name for path in LAB.iterdir() if path.name not in known} - machines()
+    folders = [folder for folder in (CACHE / PLAIN.name, CACHE / HVM.name) if folder.exists()]
+    return {path.name for folder in folders for path in folder.iterdir()}.difference(
+        known, *map(machines, folders)
+    )
 
 
-def machines() -> set[str]:
-    """Return the saved machine's files."""
-    saved = {path.stem for path in LAB.glob("machine-*.json")}
+def machines(folder: Path) -> set[str]:
+    """Return the files of a lab's saved machine."""
+    saved = {path.stem for path in folder.glob("machine-*.json")}
     return {name for stem in saved for name in (stem, f"{stem}.json")}

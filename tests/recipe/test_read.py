@@ -96,6 +96,7 @@ on_name_clash = "reuse"
 description = "a bundle"
 tags = { team = "web" }
 kernel = "aki-dc9ed9af"
+instance_types = ["t2.micro"]
 share_with = ["123456789012"]
 public = true
 deprecate_at = "2030-01-01T00:00Z"
@@ -114,6 +115,7 @@ volume_type = "standard"
 encrypted = true
 kms_key = "arn:aws:kms:eu-west-1:123456789012:key/x"
 parent = "snap-0123456789abcdef0"
+instance_types = ["t2.micro", "m4.large"]
 share_with = ["123456789012"]
 public = true
 deprecate_at = "2030-01-01T00:00Z"
@@ -293,6 +295,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "description": "a bundle",
                 "tags": {"team": "web"},
                 "kernel": "aki-dc9ed9af",
+                "instance_types": ("t2.micro",),
                 "share_with": ("123456789012",),
                 "public": True,
                 "deprecate_at": "2030-01-01T00:00Z",
@@ -311,6 +314,7 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
                 "encrypted": True,
                 "kms_key": "arn:aws:kms:eu-west-1:123456789012:key/x",
                 "parent": "snap-0123456789abcdef0",
+                "instance_types": ("t2.micro", "m4.large"),
                 "share_with": ("123456789012",),
                 "public": True,
                 "deprecate_at": "2030-01-01T00:00Z",

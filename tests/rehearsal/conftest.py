@@ -14,7 +14,7 @@ from imagekit.rehearsal.account import Rehearsal
 from imagekit.rehearsal.settings import AccountSettings
 from imagekit.rehearsal.snapshots import BLOCK
 
-IRELAND, VIRGINIA, STOCKHOLM = "eu-west-1", "us-east-1", "eu-north-1"
+IRELAND, VIRGINIA, STOCKHOLM, SPAIN = "eu-west-1", "us-east-1", "eu-north-1", "eu-south-2"
 
 
 class Place:
@@ -67,6 +67,11 @@ class Place:
             "BlockDeviceMappings": [disk],
         }
         return {name: value for name, value in {**usual, **more}.items() if value is not None}
+
+    def asked_hvm(self, snapshot: str, **more: Any) -> dict[str, Any]:
+        """What a BIOS disk is registered with."""
+        usual = {"VirtualizationType": "hvm", "KernelId": None, "BootMode": "legacy-bios"}
+        return self.asked(snapshot, **{**usual, **more})
 
     def register(self, snapshot: str, **more: Any) -> str:
         return str(self.ec2.register_image(**self.asked(snapshot, **more))["ImageId"])

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from imagekit.command import Completed, run
 from imagekit.errors import ToolError
 from imagekit.prove.lab.debs import Deb, missing
-from imagekit.prove.lab.names import KERNEL, PACKAGES
+from imagekit.prove.lab.names import KERNEL
 
 _CONFIGURATION = """\
 Dir::State "{folder}/state";
@@ -40,11 +40,11 @@ _KERNEL = re.compile(r"^\s+Depends: (linux-image-\S+-amd64)$", re.MULTILINE)
 class Apt:
     """apt in a folder of its own; `etc` is /etc/apt unless given.
 
-    `packages` are asked for by name, those of the lab unless given; `kernel` is the one that stands for another.
+    `packages` are asked for by name; `kernel` is the one that stands for another.
     """
 
     def __init__(
-        self, folder: Path, etc: Path | None = None, *, packages: tuple[str, ...] = PACKAGES, kernel: str = KERNEL
+        self, folder: Path, packages: tuple[str, ...], etc: Path | None = None, *, kernel: str = KERNEL
     ) -> None:
         self._packages, self._meta = packages, kernel
         self._folder = folder.absolute()

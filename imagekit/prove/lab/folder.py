@@ -9,7 +9,7 @@ from pathlib import Path
 from imagekit.command import run
 from imagekit.errors import ToolError
 from imagekit.prove.lab.debs import Deb, missing
-from imagekit.prove.lab.names import KERNEL, PACKAGES
+from imagekit.prove.lab.names import KERNEL
 
 _KERNEL = re.compile(r"linux-image-\d[\w.+~]*-\d+-amd64")  # no -cloud-, no -rt-
 _ARCHITECTURES = ("amd64", "all")
@@ -17,19 +17,20 @@ _FIELDS = ("Package", "Version", "Architecture")
 
 
 class DebFolder:
-    """The .deb files of a folder."""
+    """The .deb files of a folder, of which `packages` are wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, packages: tuple[str, ...]) -> None:
         self._folder = folder
+        self._packages = packages
 
     def wanted(self) -> tuple[Deb, ...]:
         """Return the newest of each package, by what the files themselves say."""
         by_name: dict[str, list[tuple[str, Path]]] = {}
         for name, version, file in self._found():
             by_name.setdefault(KERNEL if _KERNEL.fullmatch(name) else name, []).append((version, file))
-        if absent := [name for name in PACKAGES if name not in by_name]:
+        if absent := [name for name in self._packages if name not in by_name]:
             raise missing(absent, str(self._folder))
-        newest = {name: max(by_name[name], key=_by_version) for name in PACKAGES}
+        newest = {name: max(by_name[name], key=_by_version) for name in self._packages}
         return tuple(_deb(name, version, file) for name, (version, file) in newest.items())
 
     def fetch(self, debs: Iterable[Deb]) -> list[Path]:
@@ -41,7 +42,7 @@ class DebFolder:
             raise ToolError(f"{self._folder}: no folder")
         for file in sorted(self._folder.glob("*.deb")):
             name, version, architecture = _fields(file)
-            known = (name in PACKAGES and name != KERNEL) or _KERNEL.fullmatch(name)
+            known = (name in self._packages and name != KERNEL) or _KERNEL.fullmatch(name)
             if known and architecture in _ARCHITECTURES:
                 yield name, version, file
 

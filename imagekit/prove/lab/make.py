@@ -12,19 +12,21 @@ from imagekit.prove.lab.cpio import newc
 from imagekit.prove.lab.dom0 import dom0
 from imagekit.prove.lab.grub import make_pv_grub
 from imagekit.prove.lab.names import XEN
+from imagekit.prove.lab.variants import Variant
 
 _PVH_GRUB = "usr/lib/grub-xen/grub-i386-xen_pvh.bin"
 
 
-def make(unpacked: Path, scratch: Path, out: Path) -> None:
+def make(unpacked: Path, scratch: Path, out: Path, variant: Variant) -> None:
     """Make all of a lab but its record in the folder `out`; scratch files go to `scratch`."""
     with gzip.open(unpacked / "boot" / f"xen-{XEN}-amd64.gz") as packed, (out / "xen").open("wb") as plain:
         shutil.copyfileobj(packed, plain)
     kernel = _kernel(unpacked / "boot")
     _take_vmlinux(kernel, out / "vmlinux")
-    make_pv_grub(unpacked, scratch, out / "pv-grub.bin")
-    shutil.copyfile(unpacked / _PVH_GRUB, out / "pvh-grub.bin")
-    tree = dom0(unpacked, kernel.name.removeprefix("vmlinuz-"), out)
+    if not variant.device_model:
+        make_pv_grub(unpacked, scratch, out / "pv-grub.bin")
+        shutil.copyfile(unpacked / _PVH_GRUB, out / "pvh-grub.bin")
+    tree = dom0(unpacked, kernel.name.removeprefix("vmlinuz-"), out, variant)
     with (out / "dom0.img").open("wb") as image:
         image.writelines(newc(tree.entries()))
 

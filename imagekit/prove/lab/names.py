@@ -1,4 +1,4 @@
-"""The Debian 12 packages that a lab is made of, by name."""
+"""The Debian 12 packages that labs are made of, by name."""
 
 XEN = "4.17"
 """The release of Xen that Debian 12 brings; its programs lie in /usr/lib/xen-4.17."""
@@ -55,5 +55,20 @@ _GRUB = (
     "grub-xen-host",
 )
 
+_DEVICE_MODEL = (
+    "qemu-system-xen",  # the device model of HVM guests
+    "seabios",  # their BIOS, which hvmloader takes from dom0
+    "libfdt1",  # from here on: what that QEMU is linked with
+    "libglib2.0-0",
+    "libpixman-1-0",
+    "libjpeg62-turbo",
+    "libusb-1.0-0",
+    "libudev1",
+    "libpcre2-8-0",
+)
+
 PACKAGES: tuple[str, ...] = (KERNEL, *_XEN, *_LIBRARIES, *_PYTHON, "busybox-static", *_GRUB)
-"""All of them, as `apt-get download` takes them."""
+"""Those of a lab for PV and PVH guests, as `apt-get download` takes them."""
+
+HVM_PACKAGES: tuple[str, ...] = (KERNEL, *_XEN, *_LIBRARIES, *_PYTHON, "busybox-static", *_DEVICE_MODEL)
+"""Those of a lab for HVM guests: no GRUB of ours, which comes from the guest's disk."""

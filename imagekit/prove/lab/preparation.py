@@ -15,11 +15,12 @@ from imagekit.prove.lab.folder import DebFolder
 from imagekit.prove.lab.make import make
 from imagekit.prove.lab.record import describe, is_lab, read_record
 from imagekit.prove.lab.stored import Lab, load
+from imagekit.prove.lab.variants import PLAIN, Variant
 
 Say = Callable[[str], None]
 
 
-def prepare(folder: Path, *, debs: Path | None = None, say: Say) -> Lab:
+def prepare(folder: Path, variant: Variant = PLAIN, *, debs: Path | None = None, say: Say) -> Lab:
     """Make the lab, or leave it if the packages and our revision are those it was made of.
 
     The packages come from `debs`, or from apt's sources. ToolError names the packages that are missing.
@@ -28,18 +29,19 @@ def prepare(folder: Path, *, debs: Path | None = None, say: Say) -> Lab:
     _refuse_strangers(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder, say), _workplace(folder) as work:
-        _prepare(folder, work, DebFolder(debs) if debs else Apt(work / "apt"), say)
-    lab = load(folder)
+        source = DebFolder(debs, variant.packages) if debs else Apt(work / "apt", variant.packages)
+        _prepare(folder, work, variant, source, say)
+    lab = load(folder, variant)
     if lab is None:
         raise ToolError(f"{folder}: the lab changed while it was made", hint="prepare it again")
     return lab
 
 
-def _prepare(folder: Path, work: Path, source: Source, say: Say) -> None:
+def _prepare(folder: Path, work: Path, variant: Variant, source: Source, say: Say) -> None:
     say("asking for the packages")
     wanted = source.wanted()
     key = key_of(wanted)
-    there = read_record(folder)
+    there = read_record(folder, variant)
     if there and there.key == key:
         say(f"{folder}: up to date")
         return
@@ -50,8 +52,8 @@ def _prepare(folder: Path, work: Path, source: Source, say: Say) -> None:
     say("making dom0")
     new = work / "lab"
     new.mkdir()
-    make(work / "unpacked", work, new)
-    describe(new, key, {deb.name: deb.version for deb in wanted}).write(new)
+    make(work / "unpacked", work, new, variant)
+    describe(new, variant, key, {deb.name: deb.version for deb in wanted}).write(new)
     _put(new, folder, work)
     say(f"{folder}: made")
 

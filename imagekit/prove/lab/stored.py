@@ -6,11 +6,12 @@ from hashlib import file_digest
 from pathlib import Path
 
 from imagekit.prove.lab.record import read_record
+from imagekit.prove.lab.variants import PLAIN, Variant
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A folder with Xen, dom0 and GRUBs.
+    """A folder with Xen and dom0, and what else its variant has.
 
     `digest` is one SHA-256 (hex) for all of them, `digests` that of each file, `versions` of each Debian package.
     """
@@ -19,6 +20,7 @@ class Lab:
     digest: str
     versions: Mapping[str, str]
     digests: Mapping[str, str]
+    variant: Variant
 
     def damage(self) -> str:
         """Hash all files and return the name of one that is not what was made, or ""."""
@@ -43,18 +45,8 @@ class Lab:
         """dom0's initramfs."""
         return self.folder / "dom0.img"
 
-    @property
-    def pv_grub(self) -> Path:
-        """A GRUB that boots as a PV guest and reads menu.lst."""
-        return self.folder / "pv-grub.bin"
 
-    @property
-    def pvh_grub(self) -> Path:
-        """Debian's GRUB that boots as a PVH guest and reads grub.cfg."""
-        return self.folder / "pvh-grub.bin"
-
-
-def load(folder: Path) -> Lab | None:
+def load(folder: Path, variant: Variant = PLAIN) -> Lab | None:
     """Return the lab in a folder; None: there is none, or one of another revision, or files have other sizes."""
-    record = read_record(folder)
-    return Lab(folder, record.digest, record.versions, record.digests) if record else None
+    record = read_record(folder, variant)
+    return Lab(folder, record.digest, record.versions, record.digests, variant) if record else None

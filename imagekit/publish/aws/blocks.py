@@ -93,12 +93,10 @@ def wanted(blocks: BlockMap, target: Target, only: Collection[int] | None = None
     if only is not None:
         if any(not 0 <= index < size for index in only):
             raise ValueError("a block that differs lies in the volume")
-        full = dict(blocks.blocks)
-        return [(index, full.get(index, _UNMAPPED)) for index in sorted(set(only))]
-    if not target.encrypted:
+    elif not target.encrypted:
         return list(blocks.blocks)
     full = dict(blocks.blocks)
-    return [(index, full.get(index, _UNMAPPED)) for index in range(size)]
+    return [(index, full.get(index, _UNMAPPED)) for index in (range(size) if only is None else sorted(set(only)))]
 
 
 def upload(

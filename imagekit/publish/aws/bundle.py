@@ -18,8 +18,9 @@ from typing import Any, cast
 from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
 from imagekit.formats.ami.manifest import SUFFIX, Manifest, from_xml
 from imagekit.publish import Order, Terms
-from imagekit.publish.aws import image, pv
+from imagekit.publish.aws import image, instances, pv
 from imagekit.publish.aws.account import Account, code_of, told
+from imagekit.publish.aws.guest import Guest
 from imagekit.publish.aws.snapshot import Patience
 from imagekit.publish.aws.undo import undo
 from imagekit.publish.keeping import told_of
@@ -59,14 +60,8 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
     _check_grants(s3, settings.bucket)
     name = settings.name or image.default_name(manifest.name, digest)
     image.check_name(name)
-    architecture = manifest.machine.architecture
-    types = pv.instance_types(ec2, region, architecture, "instance-store")
-    terms.note(f"warning: {_END_OF_LIFE}")
-    kernel = settings.kernel or manifest.machine.kernel or ""
-    if not kernel:
-        kernel, _ = pv.kernel(
-            ec2, region, architecture, partitioned=False, warn=lambda text: terms.note(f"warning: {text}")
-        )
+    guest = Guest(hvm=False, architecture=manifest.machine.architecture, root="instance-store")
+    kernel, types = _started_by(ec2, region, guest, settings, manifest.machine.kernel, terms)
     location = f"{settings.bucket}/{objects[-1].key}"
     key = image.image_key(digest, region, location, kernel)
     wanted = image.Wanted(
@@ -74,8 +69,7 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
         name=name,
         clash=settings.on_name_clash,
         description=settings.description or f"{manifest.name}, made by imagekit",
-        architecture=architecture,
-        kernel=kernel,
+        boot=guest.registration(kernel),
         tags={"Name": manifest.name, **settings.tags, "imagekit:digest": digest, "imagekit:image": manifest.name},
     )
     fresh = Receipt(
@@ -92,26 +86,57 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
         receipt.state, receipt.why = (receipt.state if receipt.state == PUBLISHED else PENDING), ""
         receipt.proof = proof or receipt.proof
         receipt.details |= {"kernel": kernel, "instance_types": list(types), "key": key, "location": location}
+        receipt.details["instance_families"] = instances.families(types)
         ledger.write(receipt)
-        _, found = image.choose(ec2, wanted)
-        if found is None:
+        if image.choose(ec2, wanted)[1] is None:
             receipt.state = PENDING  # published once, perhaps, and gone since
             _upload(s3, settings, objects, receipt, ledger, terms)
-            found = image.register(ec2, wanted, {"ImageLocation": location})
-        else:
-            terms.note(f"{region}: {found.id} is there already ({found.name})")
-        known = any(one.id == found.id and one.ours for one in receipt.resources)
-        receipt.resource("image", found.id, ours=found.fresh or known)
-        receipt.result, receipt.details["name"] = found.id, found.name
-        ledger.write(receipt)
-        image.await_available(ec2, found.id, Patience(), lambda seconds: not terms.stop.wait(seconds))
-        image.share(ec2, found.id, None, settings.share_with, public=settings.public)
-        if settings.deprecate_at:
-            image.deprecate(ec2, found.id, settings.deprecate_at)
-        receipt.state, receipt.ended = PUBLISHED, now()
-        ledger.write(receipt)
-        terms.note(f"{region}: {found.id} runs on {', '.join(types)}")
+        _register(ec2, wanted, location, settings, receipt, ledger, terms)
+        terms.note(f"{region}: {receipt.result} runs on {instances.families(types)}")
     return [receipt]
+
+
+def _started_by(
+    ec2: Any, region: str, guest: Guest, settings: PublishAmi, named: str | None, terms: Terms
+) -> tuple[str, list[str]]:
+    """Return the AKI that starts it, the bundle's own if that names one, and the instance types that run it."""
+
+    def warn(text: str) -> None:
+        terms.note(f"warning: {text}")
+
+    types = instances.runnable(ec2, region, guest, warn)
+    instances.check_named(ec2, region, guest, settings.instance_types, types, warn)
+    warn(_END_OF_LIFE)
+    kernel = settings.kernel or named or ""
+    if not kernel:
+        kernel, _ = pv.kernel(ec2, region, guest.architecture, partitioned=False, warn=warn)
+    return kernel, types
+
+
+def _register(
+    ec2: Any,
+    wanted: image.Wanted,
+    location: str,
+    settings: PublishAmi,
+    receipt: Receipt,
+    ledger: Ledger,
+    terms: Terms,
+) -> None:
+    """Register the bundle that lies there, or find its image, and give it to others."""
+    found = image.register(ec2, wanted, {"ImageLocation": location})
+    if not found.fresh:
+        terms.note(f"{receipt.region}: {found.id} is there already ({found.name})")
+    known = any(one.id == found.id and one.ours for one in receipt.resources)
+    receipt.resource("image", found.id, ours=found.fresh or known)
+    receipt.result, receipt.details["name"] = found.id, found.name
+    ledger.write(receipt)
+    image.await_available(ec2, found.id, Patience(), lambda seconds: not terms.stop.wait(seconds))
+    image.checked(ec2, found.id, wanted.boot)
+    image.share(ec2, found.id, None, settings.share_with, public=settings.public)
+    if settings.deprecate_at:
+        image.deprecate(ec2, found.id, settings.deprecate_at)
+    receipt.state, receipt.ended = PUBLISHED, now()
+    ledger.write(receipt)
 
 
 def _checked(path: Path, prefix: str | None) -> tuple[Manifest, list[_Object], str]:

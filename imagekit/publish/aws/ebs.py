@@ -4,7 +4,6 @@ Everything that can refuse is asked before anything is made. A repeated run find
 their tags; one that was killed goes on with the pending snapshot. What fails is undone.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,16 +13,20 @@ from typing import cast
 from imagekit.errors import ImagekitError, InterruptedByUser, PublishError, UsageError, VerificationError
 from imagekit.kernel import Way
 from imagekit.publish import Order
-from imagekit.publish.aws import image, pv, snapshot
-from imagekit.publish.aws.account import Account, told
-from imagekit.publish.aws.parent import differing, read_back
-from imagekit.publish.aws.snapshot import Journal, Patience, tag_list
+from imagekit.publish.aws import image, instances, pv, snapshot
+from imagekit.publish.aws.account import Account
+from imagekit.publish.aws.guest import Guest
+from imagekit.publish.aws.snapshot import Patience
 from imagekit.publish.aws.undo import undo
-from imagekit.publish.course import settled
+from imagekit.publish.aws.volume import Volume
+from imagekit.publish.course import Course, settled
+from imagekit.publish.entry import Entry
 from imagekit.publish.keeping import told_of
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishEbs
 from imagekit.sparse import BlockMap, map_blocks
+
+_WAYS = {Way.PV_GRUB.value: False, Way.HVM.value: True}
 
 
 def publish(order: Order) -> list[Receipt]:
@@ -34,9 +37,10 @@ def publish(order: Order) -> list[Receipt]:
     settings = cast("PublishEbs", order.settings)
     account = Account(order.terms.environment, order.terms.account)
     regions = list(dict.fromkeys(settings.regions or _default(account)))
+    guest = _guest_of(order, settings)
     blocks = _blocks_of(order)
     account.credentials()
-    publication = _Publication(order, settings, account, blocks, Patience())
+    publication = _Publication(order, settings, account, guest, blocks)
     plans = [publication.checked(region) for region in regions]
     first, rest = plans[0], plans[1:]
     if settings.copy_snapshot or not rest:
@@ -51,70 +55,74 @@ def publish(order: Order) -> list[Receipt]:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is known of a region before anything is made there."""
+    """What is known of a region before anything is made there. `kernel` is the AKI of a PV image."""
 
-    region: str
+    course: Course
     kernel: str
-    kernel_name: str
     types: list[str]
     only: frozenset[int] | None
+
+    @property
+    def region(self) -> str:
+        """Where."""
+        return self.course.place
 
 
 class _Publication:
     """One image on its way to several regions."""
 
     def __init__(
-        self, order: Order, settings: PublishEbs, account: Account, blocks: BlockMap, patience: Patience
+        self, order: Order, settings: PublishEbs, account: Account, guest: Guest, blocks: BlockMap
     ) -> None:
         self._order = order
         self._settings = settings
         self._account = account
-        self._blocks = blocks
-        self._patience = patience
+        self._guest = guest
+        self._patience = Patience()
         self._ledger = Ledger(order.terms.state)
-        self._partitioned = order.sidecar.layout.get("disk") != "plain"
-        self._root = settings.root_device or ("/dev/sda" if self._partitioned else "/dev/sda1")
-        self._architecture = _architecture(order)
+        self._root = settings.root_device or guest.root_device
+        described, tags = self._described, self._tags
+        self._volume = Volume(account, settings, order.path, blocks, described, tags, self._patience)
 
     def checked(self, region: str) -> _Plan:
-        """Ask everything that may refuse; KernelError (exit 3) where no PV guest can run."""
+        """Ask everything that may refuse; KernelError (exit 3) where nothing runs such a guest."""
         settings, ec2 = self._settings, self._account.client("ec2", region)
         image.check_name(self._name)
-        types = pv.instance_types(ec2, region, self._architecture, "ebs")
-        kernel, called = settings.kernel or "", ""
-        if not kernel:
-            kernel, called = pv.kernel(
-                ec2, region, self._architecture, partitioned=self._partitioned, warn=self._warn
-            )
-        return _Plan(region, kernel, called or kernel, types, self._differing(region))
+        types = instances.runnable(ec2, region, self._guest, self._warn)
+        instances.check_named(ec2, region, self._guest, settings.instance_types, types, self._warn)
+        kernel = settings.kernel or ""
+        if not kernel and not self._guest.hvm:
+            partitioned = self._guest.partitioned
+            kernel, _ = pv.kernel(ec2, region, self._guest.architecture, partitioned=partitioned, warn=self._warn)
+        course = Course.to(region, self._order.terms)
+        return _Plan(course, kernel, types, self._volume.differing(course))
 
     def run(self, plan: _Plan, source: "Receipt | ImagekitError | None" = None) -> "Receipt | ImagekitError":
         """Publish in one region; return the error when that fails, after what was made is undone.
 
         `source` is the publication whose snapshot AWS is to copy.
         """
+        settings, sidecar = self._settings, self._order.sidecar
         key = snapshot.snapshot_key(
-            self._order.sidecar.digest,
-            plan.region,
-            self._settings.encrypted,
-            self._settings.kms_key,
-            self._settings.parent,
+            sidecar.digest, plan.region, settings.encrypted, settings.kms_key, settings.parent
         )
+        rehearsed = self._order.terms.rehearsed
         fresh = Receipt(
-            id=receipt_id("ebs", key, self._name, *(["rehearsed"] if self._order.terms.rehearsed else [])),
+            id=receipt_id("ebs", key, self._name, *(["rehearsed"] if rehearsed else [])),
             target="ebs",
-            image=self._order.sidecar.image,
-            digest=self._order.sidecar.digest,
+            image=sidecar.image,
+            digest=sidecar.digest,
             region=plan.region,
-            rehearsed=self._order.terms.rehearsed,
+            rehearsed=rehearsed,
             begun=now(),
         )
         with self._ledger.entry(fresh) as receipt:
+            entry = Entry(receipt, self._ledger)
             try:
-                self._make(plan, key, receipt, source if isinstance(source, Receipt) else None)
+                self._make(plan, key, entry, source if isinstance(source, Receipt) else None)
             except InterruptedByUser as error:
                 if receipt.left:
-                    self._tell(plan.region, f"kept, to go on with: {told_of(receipt.left)}")
+                    plan.course.tell(f"kept, to go on with: {told_of(receipt.left)}")
                 return error
             except ImagekitError as error:
                 return self._failed(plan, receipt, error)
@@ -123,127 +131,45 @@ class _Publication:
                 return self._failed(plan, receipt, PublishError(brief, details=str(error)))
         return receipt
 
-    def _make(self, plan: _Plan, key: str, receipt: Receipt, source: Receipt | None) -> None:
+    def _make(self, plan: _Plan, key: str, entry: Entry, source: Receipt | None) -> None:
+        receipt, course = entry.receipt, plan.course
         if receipt.state != PUBLISHED:
             receipt.state, receipt.why = PENDING, ""
-        receipt.details |= {"kernel": plan.kernel, "instance_types": list(plan.types), "key": key}
+        boot = self._guest.registration(plan.kernel)
+        receipt.details |= _started_by(boot) | {"instance_types": list(plan.types), "key": key}
+        receipt.details["instance_families"] = instances.families(plan.types)
         receipt.proof = self._order.proof or receipt.proof
-        self._ledger.write(receipt)
+        entry.save()
         ec2 = self._account.client("ec2", plan.region)
         wanted = self._image(plan, key)
         _, found = image.choose(ec2, wanted)
         if found is None:
             receipt.state = PENDING  # published once, perhaps, and gone since
-            made = self._snapshot(plan, key, receipt, source)
-            self._go_on()
+            made = self._volume.completed(course, key, plan.only, entry, source)
+            course.go_on()
             source_device = image.from_snapshot(self._root, made, self._settings.volume_type)
             found = image.register(ec2, wanted, source_device)
         else:
-            self._tell(plan.region, f"{found.id} is there already ({found.name})")
-        receipt.resource("image", found.id, ours=found.fresh or self._is_ours(receipt, found.id))
+            course.tell(f"{found.id} is there already ({found.name})")
+        receipt.resource("image", found.id, ours=found.fresh or entry.has("image", found.id))
         receipt.result, receipt.details["name"] = found.id, found.name
-        self._ledger.write(receipt)
-        wait = self._wait
-        image.await_available(ec2, found.id, self._patience, wait)
-        root = _snapshot_of(ec2, found.id)
+        entry.save()
+        image.await_available(ec2, found.id, self._patience, course.wait)
+        root = image.checked(ec2, found.id, boot)
+        if root is None:
+            raise PublishError(f"{found.id} has no root device on EBS")
         image.share(ec2, found.id, root, self._settings.share_with, public=self._settings.public)
         if self._settings.deprecate_at:
             image.deprecate(ec2, found.id, self._settings.deprecate_at)
         receipt.details["snapshot"] = root
         receipt.state, receipt.ended = PUBLISHED, now()
-        self._ledger.write(receipt)
-        self._tell(plan.region, f"{found.id} runs on {_some(plan.types)}")
-
-    def _snapshot(self, plan: _Plan, key: str, receipt: Receipt, source: Receipt | None) -> str:
-        """Return a completed snapshot of the image."""
-        wanted = snapshot.Wanted(
-            key=key,
-            region=plan.region,
-            blocks=self._blocks,
-            description=self._described,
-            tags=self._tags,
-            encrypted=self._settings.encrypted,
-            kms_key=self._settings.kms_key,
-            parent=self._settings.parent,
-            only=plan.only,
-            uploader=self._settings.uploader,
-            workers=self._settings.workers,
-        )
-        ec2 = self._account.client("ec2", plan.region)
-        if source is not None and not snapshot.find(ec2, key):
-            begun = self._copied(plan, key, source)
-        else:
-            gone = {one.id for one in receipt.resources if one.gone}
-
-            def made(new: snapshot.Begun) -> None:
-                receipt.resource("snapshot", new.id)
-                self._ledger.write(receipt)
-
-            begun = snapshot.begin(self._account, wanted, gone, made, self._patience, self._wait)
-        ours = begun.fresh or self._is_ours(receipt, begun.id)
-        receipt.resource("snapshot", begun.id, ours=ours)
-        self._ledger.write(receipt)
-        if begun.state == "completed":
-            self._tell(plan.region, f"{begun.id} holds these bytes already")
-        elif source is None:
-            self._fill(plan, wanted, begun)
-        snapshot.await_completed(ec2, begun.id, self._patience, self._wait)
-        return begun.id
-
-    def _fill(self, plan: _Plan, wanted: snapshot.Wanted, begun: snapshot.Begun) -> None:
-        journal = Journal(self._ledger.folder / f".{wanted.key}", begun.id)
-        already = journal.read()
-        self._tell(
-            plan.region,
-            f"{begun.id}: sending blocks" + (f", {len(already)} are there already" if already else ""),
-        )
-        descriptor = os.open(self._order.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with journal.writing() as enter:
-
-                def done(index: int) -> None:
-                    enter(index)
-                    self._go_on()
-
-                sent = snapshot.fill(self._account, wanted, begun, descriptor, already, done)
-            self._go_on()
-            snapshot.complete(self._account, wanted, begun.id, sent)
-        except PublishError:
-            ec2 = self._account.client("ec2", plan.region)
-            if not snapshot.was_completed(ec2, begun.id, self._wait):
-                raise
-            self._tell(plan.region, f"{begun.id}: another publisher was faster")
-            return
-        finally:
-            os.close(descriptor)
-        journal.forget()
-        self._tell(plan.region, f"{begun.id}: {sent.sent} of {sent.count} blocks sent")
-
-    def _copied(self, plan: _Plan, key: str, source: Receipt) -> snapshot.Begun:
-        """Have AWS copy the first region's snapshot."""
-        asked: dict[str, object] = {
-            "SourceRegion": source.region,
-            "SourceSnapshotId": str(source.details["snapshot"]),
-            "Description": self._described,
-            "TagSpecifications": [
-                {"ResourceType": "snapshot", "Tags": tag_list({**self._tags, snapshot.KEY: key})}
-            ],
-        }
-        if self._settings.encrypted or self._settings.kms_key:
-            asked["Encrypted"] = True
-        if self._settings.kms_key:
-            raise PublishError(
-                "a KMS key belongs to one region, and copies need one each", hint="copy_snapshot = false"
-            )
-        with told(f"copying the snapshot from {source.region} to {plan.region}"):
-            made = self._account.client("ec2", plan.region).copy_snapshot(**asked)["SnapshotId"]
-        self._tell(plan.region, f"{made}: copied by AWS from {source.region}")
-        return snapshot.Begun(made, encrypted=False, state="pending", fresh=True)
+        entry.save()
+        course.tell(f"{found.id} {instances.words(self._guest, plan.types)}")
 
     def _failed(self, plan: _Plan, receipt: Receipt, error: ImagekitError) -> ImagekitError:
         """Undo what this publication made, and say so; what was published before is not touched."""
         if receipt.state == PUBLISHED:
-            self._tell(plan.region, f"{receipt.result} is published, and stays")
+            plan.course.tell(f"{receipt.result} is published, and stays")
             return error
         receipt.state, receipt.why, receipt.ended = FAILED, error.brief, now()
         self._ledger.write(receipt)
@@ -258,7 +184,7 @@ class _Publication:
             except ImagekitError as second:
                 words = f"left in the account: {told_of(receipt.left)} ({second.brief})"
         if words:
-            self._tell(plan.region, words)
+            plan.course.tell(words)
         details = "\n".join(part for part in (error.details, words) if part)
         told_error = (
             type(error)(f"{plan.region}: {error.brief}", details=details, hint=error.hint)
@@ -269,34 +195,16 @@ class _Publication:
         return told_error
 
     def _image(self, plan: _Plan, key: str) -> image.Wanted:
-        parts = (self._architecture, self._settings.kernel or "", self._root, self._settings.volume_type)
+        settings, guest = self._settings, self._guest
+        parts = (guest.architecture, settings.kernel or "", self._root, settings.volume_type)
         return image.Wanted(
-            key=image.image_key(key, *parts),
+            key=image.image_key(key, *parts, *([guest.virtualization] if guest.hvm else [])),
             name=self._name,
-            clash=self._settings.on_name_clash,
+            clash=settings.on_name_clash,
             description=self._described,
-            architecture=self._architecture,
-            kernel=plan.kernel,
+            boot=guest.registration(plan.kernel),
             tags=self._tags,
         )
-
-    def _differing(self, region: str) -> frozenset[int] | None:
-        parent = self._settings.parent
-        if parent is None:
-            return None
-        ec2 = self._account.client("ec2", region)
-        with told(f"looking at the parent {parent}"):
-            said = ec2.describe_snapshots(SnapshotIds=[parent])["Snapshots"][0]
-        gib = max(1, -(-self._blocks.length // (1 << 30)))
-        if said["VolumeSize"] > gib:
-            raise PublishError(f"{parent} has {said['VolumeSize']} GiB, and the image {gib}")
-        held = read_back(self._account.client("ebs", region), parent)
-        only = differing(self._blocks, held, encrypted=bool(said.get("Encrypted")), gib=gib)
-        self._tell(region, f"{len(only)} blocks differ from {parent}")
-        return only
-
-    def _is_ours(self, receipt: Receipt, name: str) -> bool:
-        return any(one.id == name and one.ours for one in receipt.resources)
 
     @property
     def _name(self) -> str:
@@ -311,18 +219,8 @@ class _Publication:
         own = {"imagekit:digest": self._order.sidecar.digest, "imagekit:image": self._order.sidecar.image}
         return {"Name": self._order.sidecar.image, **self._settings.tags, **own}
 
-    def _tell(self, region: str, text: str) -> None:
-        self._order.terms.note(f"{region}: {text}")
-
     def _warn(self, text: str) -> None:
         self._order.terms.note(f"warning: {text}")
-
-    def _wait(self, seconds: float) -> bool:
-        return not self._order.terms.stop.wait(seconds)
-
-    def _go_on(self) -> None:
-        if self._order.terms.stop.is_set():
-            raise InterruptedByUser("interrupted")
 
 
 def _at_once(
@@ -344,10 +242,28 @@ def _default(account: Account) -> list[str]:
     return [account.default_region]
 
 
-def _architecture(order: Order) -> str:
-    if order.sidecar.target != "ebs" or order.sidecar.boot.get("way") != Way.PV_GRUB.value:
+def _guest_of(order: Order, settings: PublishEbs) -> Guest:
+    """Return what the artifact is to EC2; UsageError for none of its images, and for HVM with an AKI."""
+    sidecar, way = order.sidecar, str(order.sidecar.boot.get("way"))
+    if sidecar.target != "ebs" or way not in _WAYS:
         raise UsageError(f"{order.path} is no image for EBS", hint="imagekit build --target ebs")
-    return order.sidecar.architecture
+    hvm = _WAYS[way]
+    if hvm and settings.kernel:
+        raise UsageError(
+            f"{order.path} boots by its own boot sector (HVM), and {settings.kernel} starts PV images only",
+            hint="no `kernel` in [publish.ebs], or build it with --boot pv",
+        )
+    kernel = sidecar.kernel
+    linux = kernel.get("container") == "bzimage" or str(kernel.get("guest_os", "")).startswith("linux")
+    partitioned = sidecar.layout.get("disk") != "plain"
+    return Guest(hvm=hvm, architecture=sidecar.architecture, partitioned=partitioned, linux=linux)
+
+
+def _started_by(boot: Mapping[str, str]) -> dict[str, str]:
+    """Return what a receipt says of how EC2 starts the image."""
+    if "KernelId" in boot:
+        return {"kernel": boot["KernelId"]}
+    return {"virtualization": boot["VirtualizationType"], "boot_mode": boot["BootMode"]}
 
 
 def _blocks_of(order: Order) -> BlockMap:
@@ -360,17 +276,3 @@ def _blocks_of(order: Order) -> BlockMap:
             hint="build it again",
         )
     return found
-
-
-def _snapshot_of(ec2: object, name: str) -> str:
-    """Return the snapshot of an image's root device."""
-    with told(f"looking at {name}"):
-        said = ec2.describe_images(ImageIds=[name])["Images"][0]  # type: ignore[attr-defined]
-    for mapping in said["BlockDeviceMappings"]:
-        if mapping["DeviceName"] == said["RootDeviceName"]:
-            return str(mapping["Ebs"]["SnapshotId"])
-    raise PublishError(f"{name} has no root device")
-
-
-def _some(types: list[str]) -> str:
-    return ", ".join(types[:6]) + (f" and {len(types) - 6} more types" if len(types) > 6 else "")  # noqa: PLR2004

@@ -18,14 +18,13 @@ _SUFFIXES = 100
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is registered. `key` tells our own images by their tag."""
+    """What is registered. `key` tells our own images by their tag, `boot` is `Guest.registration`."""
 
     key: str
     name: str
     clash: str
     description: str
-    architecture: str
-    kernel: str
+    boot: Mapping[str, str]
     tags: Mapping[str, str]
 
 
@@ -96,9 +95,7 @@ def register(ec2: Any, wanted: Wanted, source: Mapping[str, Any]) -> Found:
                 said = ec2.register_image(
                     Name=name,
                     Description=wanted.description,
-                    Architecture=wanted.architecture,
-                    VirtualizationType="paravirtual",
-                    KernelId=wanted.kernel,
+                    **wanted.boot,
                     **source,
                     TagSpecifications=[
                         {"ResourceType": "image", "Tags": tag_list({**wanted.tags, KEY: wanted.key})}
@@ -132,6 +129,23 @@ def await_available(ec2: Any, image: str, patience: Patience, wait: Wait) -> Non
             raise PublishError(f"{image} is {state} after {patience.available:.0f} s")
         if not wait(next(pause)):
             raise InterruptedByUser("interrupted")
+
+
+def checked(ec2: Any, image: str, boot: Mapping[str, str]) -> str | None:
+    """Return the snapshot of an image's root device, None for one from S3.
+
+    PublishError when EC2 has the image as another kind of guest: one of another's, whose name was to be reused.
+    """
+    with told(f"looking at {image}"):
+        said = ec2.describe_images(ImageIds=[image])["Images"][0]
+    for name in ("Architecture", "VirtualizationType", "BootMode"):
+        seen = said.get(name)  # a boot mode that was never named is the instance type's own: BIOS on x86
+        if name in boot and seen != boot[name] and (name, seen) != ("BootMode", None):
+            raise PublishError(f"{image} has {name} {seen}, and {boot[name]} is wanted")
+    for mapping in said["BlockDeviceMappings"]:
+        if mapping["DeviceName"] == said["RootDeviceName"] and "Ebs" in mapping:
+            return str(mapping["Ebs"]["SnapshotId"])
+    return None
 
 
 def share(ec2: Any, image: str, snapshot: str | None, accounts: Sequence[str], *, public: bool) -> None:

@@ -1,7 +1,7 @@
 # ruff: noqa: ANN401 -- boto3 has no types
-"""What of EC2 still runs PV guests: regions, instance types, and Amazon's PV-GRUB kernels (AKIs).
+"""Amazon's PV-GRUB kernels (AKIs), which start PV guests on EC2.
 
-Sources: Amazon EC2 User Guide, "Use your own Linux kernel" and "Linux AMI virtualization types".
+Source: Amazon EC2 User Guide, "Use your own Linux kernel".
 """
 
 import re
@@ -10,12 +10,6 @@ from typing import Any
 
 from imagekit.errors import ImagekitError, KernelError
 from imagekit.publish.aws.account import pages, told
-
-REGIONS = (
-    *("us-east-1", "us-west-1", "us-west-2", "eu-west-1", "eu-central-1"),
-    *("ap-northeast-1", "ap-southeast-1", "ap-southeast-2", "sa-east-1"),
-)
-"""Those that had PV instance types when this was written (2026); the account is asked each time."""
 
 # pv-grub-hd0 1.05, as it was published: x86_64 and i386. Such tables hold mistakes, so the account is asked first.
 _KNOWN = {
@@ -32,27 +26,6 @@ _KNOWN = {
 }
 _NAME = re.compile(r"pv-grub-hd0_([0-9]+(?:\.[0-9]+)*)-(?:x86_64|i386)\.gz")
 _PARTITIONED = (1, 4)  # the first version that has partitions on hd0, and GPT
-
-
-def instance_types(ec2: Any, region: str, architecture: str, root: str) -> list[str]:
-    """Return the types that run a PV image of this architecture from this kind of root device.
-
-    KernelError (exit 3) when the region has none. `root` is "ebs" or "instance-store".
-    """
-    filters = [
-        {"Name": "supported-virtualization-type", "Values": ["paravirtual"]},
-        {"Name": "supported-root-device-type", "Values": [root]},
-        {"Name": "processor-info.supported-architecture", "Values": [architecture]},
-    ]
-    with told(f"asking {region} for its instance types"):
-        found = pages(ec2, "describe_instance_types", "InstanceTypes", Filters=filters)
-    if not found:
-        raise KernelError(
-            f"{region} has no instance type that runs PV guests",
-            details=f"it was asked for those of {architecture} with a root device on {root}",
-            hint=f"regions that have some: {', '.join(REGIONS)}",
-        )
-    return sorted(str(one["InstanceType"]) for one in found)
 
 
 def kernel(

@@ -202,12 +202,29 @@ def _way(address: Address, environment: Mapping[str, str], stack: ExitStack, jum
         client = _connect(
             last if "@" in last or ":" not in last else f"ssh://{last}", environment, stack, jumps - 1
         )
-        return client.channel_to(address.host, address.port)
+        return _Behind(client.channel_to(address.host, address.port))
     if address.command and address.command != "none":
         return stack.enter_context(_closing(paramiko.ProxyCommand(address.command)))
     over = stack.enter_context(socket.create_connection((address.host, address.port), _CONNECT))
     over.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else every small request waits for 40 ms
     return over
+
+
+class _Behind:
+    """A channel to a host behind another, which may be closed when the way to it is gone already.
+
+    Paramiko's own thread closes it, and would end with a traceback.
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- paramiko takes it for a socket
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        with suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.close()
 
 
 @contextmanager

@@ -20,11 +20,12 @@ _PAUSE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What a pool's master runs."""
+    """What a pool's master runs; `hvm`: whether the processor of any of the pool's hosts has virtualisation."""
 
     brand: str
     version: str
     xapi: tuple[int, ...]
+    hvm: bool
 
     @property
     def words(self) -> str:
@@ -43,7 +44,11 @@ def product(session: Session) -> Product:
     master = session.call("pool.get_master", session.call("pool.get_all")[0])
     said = session.call("host.get_software_version", master)
     version = str(said.get("product_version", ""))
-    return Product(str(said.get("product_brand", "")), version, _numbers(str(said.get("xapi_build", ""))))
+    hosts: Mapping[str, Any] = session.call("host.get_all_records")
+    # As xapi looks for it: ocaml/xapi/xapi_vm_helpers.ml, assert_host_supports_hvm.
+    hvm = any("hvm" in one for host in hosts.values() for one in host["capabilities"])
+    brand, build = str(said.get("product_brand", "")), _numbers(str(said.get("xapi_build", "")))
+    return Product(brand, version, build, hvm)
 
 
 def check_kind(there: Product, kind: str) -> None:
@@ -51,13 +56,20 @@ def check_kind(there: Product, kind: str) -> None:
     if kind == "pv" and not there.paravirtual:
         raise KernelError(
             f"{there.words} starts no PV guests: they were removed from it",
-            hint="a PVH kernel boots there (solo5 and Linux have PVH entries): build it with --boot pvh; "
+            hint="build it with --boot pvh, of a kernel with a PVH entry (Solo5 and Linux have one), or with "
+            "--boot hvm, of one that GRUB loads (Multiboot, or a Linux bzImage); "
             "or publish the disk alone, without --vm",
         )
     if kind == "pvh" and there.paravirtual:
         raise KernelError(
             f"{there.words} has no PVH guests of your own kernel",
-            hint="they came with XCP-ng 8.3; a PV kernel boots here",
+            hint="they came with XCP-ng 8.3; here boot PV kernels and, built with --boot hvm, those that GRUB "
+            "loads: Multiboot, as Solo5's are, and Linux bzImages",
+        )
+    if kind != "pv" and not there.hvm:
+        raise KernelError(
+            f"no host of the pool has a processor with virtualisation, which {kind.upper()} guests need",
+            hint="it may be off in the firmware's setup",
         )
 
 

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from imagekit.errors import PublishError, UsageError
 from imagekit.publish import Ask
 from imagekit.publish.xapi.address import Address
+from imagekit.whole import PRIVATE, write_whole
 
 CONNECT = 20.0
 """Seconds for a connection to stand."""
@@ -124,9 +124,8 @@ class Trust:
 
     def _write(self, known: dict[str, str]) -> None:
         self.known.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=self.known.parent, prefix=".new-", delete=False) as file:
-            json.dump(known, file, indent=1, sort_keys=True)
-        Path(file.name).replace(self.known)
+        content = json.dumps(known, indent=1, sort_keys=True)
+        write_whole(self.known, content.encode(), mode=PRIVATE)
 
 
 def _by_fingerprint() -> ssl.SSLContext:

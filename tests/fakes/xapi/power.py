@@ -38,7 +38,7 @@ def start(ask: Ask, vm: str, start_paused: bool, _force: bool) -> None:
 def _placed(ask: Ask, vm: str, row: Record) -> None:
     """Find a host, with HVM and memory enough."""
     settings, db = ask.state.settings, ask.db
-    if _kind(row) == "hvm" and not settings.hvm:
+    if _kind(row) in {"hvm", "pvh"} and not settings.hvm:
         raise Failure("VM_HVM_REQUIRED", vm)
     running = [db.record("VM", one) for one in db.all("VM") if one != ask.state.dom0]
     taken = sum(one["memory_dynamic_max"] for one in running if one["power_state"] == "Running")
@@ -73,6 +73,7 @@ def _boot(ask: Ask, vm: str, row: Record) -> None:
     if kind == "pv" and not ask.state.settings.product.paravirtual:
         raise Failure("INTERNAL_ERROR", "xenopsd internal error: Guest type PV unavailable")
     if kind == "hvm":
+        _device_model(ask, vm, row)
         return
     if not row["PV_bootloader"]:
         for name in ("PV_kernel", "PV_ramdisk"):
@@ -83,6 +84,19 @@ def _boot(ask: Ask, vm: str, row: Record) -> None:
         seen = f"VM = {row['uuid']}; domid = 1; Bootloader.Unknown_bootloader {row['PV_bootloader']}"
         raise Failure("INTERNAL_ERROR", f"xenopsd internal error: {seen}")
     _bootloader(ask, vm, row)
+
+
+def _device_model(ask: Ask, vm: str, row: Record) -> None:
+    """Begin an HVM guest: the firmware that is named, the boot order as QEMU reads it; a disk is not looked at."""
+    params = row["HVM_boot_params"]
+    if "domain_type" in row:  # releases before know no firmware, and one device model
+        if (firmware := params.get("firmware", "bios")) not in {"bios", "uefi"}:
+            raise Failure("INVALID_VALUE", "HVM-boot-params['firmware']", firmware)
+        model = {"device-model": "qemu-upstream-compat" if firmware == "bios" else "qemu-upstream-uefi"}
+        ask.db.set("VM", vm, platform=model | row["platform"])
+    order = params.get("order", "cd")
+    if not order or set(order) - set("acdn"):
+        raise Failure("INTERNAL_ERROR", f"xenopsd internal error: Invalid boot device for '{order}'")
 
 
 def _in_dom0(ask: Ask, name: str, path: str, *, needed: bool) -> None:

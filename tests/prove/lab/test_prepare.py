@@ -1,33 +1,36 @@
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imagekit.errors import ToolError, UsageError
-from imagekit.prove.lab import PACKAGES, Lab, load, prepare
-from imagekit.prove.lab.record import FILES, describe
+from imagekit.prove.lab import HVM, PLAIN, Lab, Variant, load, prepare
+from imagekit.prove.lab.record import describe
 from tests.prove.lab.conftest import MakeDeb
 
+FILES = PLAIN.files
+FEW = replace(PLAIN, packages=("libyajl2",))
 
-def _lab(folder: Path, key: str = "key") -> Lab:
+
+def _lab(folder: Path, variant: Variant = PLAIN) -> Lab:
     folder.mkdir(parents=True)
-    for name in FILES:
+    for name in variant.files:
         (folder / name).write_text(name)
-    describe(folder, key, {"libc6": "2.36"}).write(folder)
-    lab = load(folder)
+    describe(folder, variant, "key", {"libc6": "2.36"}).write(folder)
+    lab = load(folder, variant)
     assert lab
     return lab
 
 
 @pytest.fixture
 def few_debs(make_deb: MakeDeb, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a lab be made of one package, by a function that only writes names."""
-    monkeypatch.setattr("imagekit.prove.lab.folder.PACKAGES", ("libyajl2",))
+    """Let a lab be made by a function that only writes names, of the one package that there is."""
     make_deb("libyajl2")
 
-    def make(_: Path, __: Path, out: Path) -> None:
-        for name in FILES:
+    def make(_: Path, __: Path, out: Path, variant: Variant) -> None:
+        for name in variant.files:
             (out / name).write_text(name)
 
     monkeypatch.setattr("imagekit.prove.lab.preparation.make", make)
@@ -40,13 +43,13 @@ def _names(folder: Path) -> set[str]:
 @pytest.mark.usefixtures("few_debs")
 def test_made_once_and_then_left_alone(tmp_path: Path, debs: Path) -> None:
     said: list[str] = []
-    lab = prepare(tmp_path / "labs" / "lab", debs=debs, say=said.append)
-    assert lab == load(lab.folder)
+    lab = prepare(tmp_path / "labs" / "lab", FEW, debs=debs, say=said.append)
+    assert lab == load(lab.folder, FEW)
     assert lab.versions == {"libyajl2": "1.0"}
     assert _names(lab.folder) == {*FILES, "lab.json"}
     assert _names(lab.folder.parent) == {"lab", ".lab.lock"}
     before = lab.xen.stat().st_ino
-    again = prepare(lab.folder, debs=debs, say=said.append)
+    again = prepare(lab.folder, FEW, debs=debs, say=said.append)
     assert again == lab
     assert lab.xen.stat().st_ino == before
     assert said[-1] == f"{lab.folder}: up to date"
@@ -54,26 +57,26 @@ def test_made_once_and_then_left_alone(tmp_path: Path, debs: Path) -> None:
 
 @pytest.mark.usefixtures("few_debs")
 def test_made_again_for_a_newer_package(tmp_path: Path, debs: Path, make_deb: MakeDeb) -> None:
-    before = prepare(tmp_path / "lab", debs=debs, say=print)
+    before = prepare(tmp_path / "lab", FEW, debs=debs, say=print)
     make_deb("libyajl2", "2.0")
-    lab = prepare(tmp_path / "lab", debs=debs, say=print)
+    lab = prepare(tmp_path / "lab", FEW, debs=debs, say=print)
     assert lab.versions == {"libyajl2": "2.0"}
     assert lab.digest == before.digest
 
 
 @pytest.mark.usefixtures("few_debs")
 def test_made_again_when_it_is_damaged(tmp_path: Path, debs: Path) -> None:
-    lab = prepare(tmp_path / "lab", debs=debs, say=print)
+    lab = prepare(tmp_path / "lab", FEW, debs=debs, say=print)
     lab.xen.write_bytes(b"")
     assert load(lab.folder) is None
-    assert prepare(lab.folder, debs=debs, say=print) == lab
+    assert prepare(lab.folder, FEW, debs=debs, say=print) == lab
 
 
 @pytest.mark.usefixtures("few_debs")
 def test_what_the_killed_left_goes(tmp_path: Path, debs: Path) -> None:
     (tmp_path / ".lab.new-dead" / "unpacked").mkdir(parents=True)
     (tmp_path / ".other.new-alive").mkdir()
-    prepare(tmp_path / "lab", debs=debs, say=print)
+    prepare(tmp_path / "lab", FEW, debs=debs, say=print)
     assert not (tmp_path / ".lab.new-dead").exists()
     assert (tmp_path / ".other.new-alive").exists()
 
@@ -82,7 +85,7 @@ def test_a_failure_leaves_the_old_lab_and_no_scraps(tmp_path: Path, debs: Path) 
     lab = _lab(tmp_path / "labs" / "lab")
     with pytest.raises(ToolError, match="no package") as caught:
         prepare(lab.folder, debs=debs, say=print)
-    assert all(name in caught.value.brief for name in PACKAGES)
+    assert all(name in caught.value.brief for name in PLAIN.packages)
     assert load(lab.folder) == lab
     assert _names(lab.folder.parent) == {"lab", ".lab.lock"}
 
@@ -100,7 +103,7 @@ def test_something_else_is_not_replaced(tmp_path: Path, debs: Path) -> None:
 def test_two_at_once_make_one(tmp_path: Path, debs: Path) -> None:
     context = multiprocessing.get_context("fork")
     both = [
-        context.Process(target=prepare, args=(tmp_path / "lab",), kwargs={"debs": debs, "say": print})
+        context.Process(target=prepare, args=(tmp_path / "lab", FEW), kwargs={"debs": debs, "say": print})
         for _ in range(2)
     ]
     for process in both:
@@ -147,3 +150,8 @@ def test_load_of_a_record_with_a_wrong_field(tmp_path: Path, field: str, value: 
     (lab.folder / "lab.json").write_text(json.dumps({**record, field: value}))
     loaded = load(lab.folder)
     assert loaded is None
+
+
+def test_one_lab_is_not_the_other(tmp_path: Path) -> None:
+    assert load(_lab(tmp_path / "lab").folder, HVM) is None
+    assert load(_lab(tmp_path / "lab-hvm", HVM).folder) is None
