@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, farm, glance, pool, systems, vhd
+from bench import ami, ebs, farm, glance, hvm_proof, pool, systems, vhd
 from bench.measure import Figures, rounds
 
 ROOT = Path(__file__).parents[1]
@@ -167,6 +167,11 @@ class Bench:
             memory=650 * MIB,
             runs=3,
         )
+
+    def prove_hvm(self) -> Iterator[Row]:
+        """HVM guests, proven."""
+        pvh = KERNEL.with_name("hello-pvh.xen")
+        yield from hvm_proof.rows(self.work, self.runs, IMAGEKIT, pvh, self.environment)
 
     def ebs(self) -> Iterator[Row]:
         """Blocks put over TLS; and 100 GiB with 64 MiB of data, published to a rehearsed account."""
@@ -398,6 +403,7 @@ def main() -> None:
         "tree",
         "sparse",
         "prove",
+        "prove_hvm",
         "ebs",
         "ami",
         "vhd",

@@ -56,7 +56,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A main file that holds the disk in another form (`vhd`, `xva`): that file's own digest and bytes."""
+    """A main file that holds the disk in another form (`vhd`, `xva`), or a kernel: its own digest and bytes."""
 
     form: str
     digest: str
@@ -69,15 +69,16 @@ class Sidecar:
 
     `layout` says where things lie on the disk (bytes), `boot` how it boots, `kernel` is the facts of the kernel
     with its digest. `digest` and `length` are of the disk, which is the main file, or in the main file that
-    `file` describes; `companions` maps suffix to digest. `blocks` is there where the target's upload wants it:
-    (index, SHA-256) of each 512 KiB block that is not all zero.
+    `file` describes; without a disk, and a `layout`, they are of the kernel in that file. `companions` maps suffix
+    to digest. `blocks` is there where the target's upload wants it: (index, SHA-256) of each 512 KiB block that is
+    not all zero.
     """
 
     image: str
     target: str
     architecture: str
     kernel: Mapping[str, Json]
-    layout: Mapping[str, Json]
+    layout: Mapping[str, Json] | None
     boot: Mapping[str, Json]
     digest: str
     length: int
@@ -146,7 +147,7 @@ class Sidecar:
             target=_typed(content["target"], str),
             architecture=_typed(content["architecture"], str),
             kernel=_typed(content["kernel"], dict),
-            layout=_typed(content["layout"], dict),
+            layout=None if content["layout"] is None else _typed(content["layout"], dict),
             boot=_typed(content["boot"], dict),
             digest=_typed(content["digest"], str),
             length=length,

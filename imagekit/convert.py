@@ -46,6 +46,8 @@ def convert(
     if (form is Form.XVA) is (machine is None):
         raise UsageError("an XVA holds a VM, and nothing else does", hint="--memory and --guest are for OUT.xva")
     before = _state(source)
+    if Form.VM_KERNEL in {form_of(source), form_of(parent or source)}:
+        raise UsageError(f"{source} holds a kernel for Qubes' dom0, and no disk")
     with _explained(out), drafted(out) as (target, appear):
         if machine is not None:
             _write_xva(source, target, machine, private_key)

@@ -17,7 +17,7 @@ from imagekit import command, programs
 from imagekit.accelerator import against_kvm
 from imagekit.disk import grub_folder
 from imagekit.errors import ToolError
-from imagekit.prove.lab import load
+from imagekit.prove.lab import HVM, PLAIN, Variant, load
 from imagekit.root.run import RANGES, has_range
 
 _PYTHON = (3, 11)
@@ -85,7 +85,8 @@ def examine(cache: Path | None = None) -> list[Finding]:
         _grub(),
         _ids(),
         _kvm(),
-        _lab(cache or user_cache_path("imagekit")),
+        _lab(cache or user_cache_path("imagekit"), PLAIN, "prove: a Xen and a dom0"),
+        _lab(cache or user_cache_path("imagekit"), HVM, "prove: the same with a device model, for HVM guests"),
         _cache(cache or user_cache_path("imagekit")),
     ]
 
@@ -166,12 +167,10 @@ def _kvm() -> Finding:
     return Finding("KVM", "not used" if why_not else "works", purpose, why_not, needed=False, ok=not why_not)
 
 
-def _lab(cache: Path) -> Finding:
-    lab = load(cache / "lab" / "dom0")
+def _lab(cache: Path, variant: Variant, purpose: str) -> Finding:
+    lab = load(cache / variant.name / "dom0", variant)
     seen = f"Xen {lab.versions.get(_XEN, '?')}" if lab else ""
-    return Finding(
-        "lab", seen, "prove: a Xen and a dom0", "imagekit prove --prepare", needed=False, ok=lab is not None
-    )
+    return Finding(variant.name, seen, purpose, variant.preparing, needed=False, ok=lab is not None)
 
 
 def _cache(folder: Path) -> Finding:

@@ -1,6 +1,7 @@
 """The guest types that a system starts, by pygrub, PV-GRUB, GRUB or a kernel file: which of them boots a kernel.
 
-They are tried in one order: PV, PVH, HVM. Where an image leaves it open, the first one that boots is taken.
+They are tried in the order in which a system has them: PV, PVH, HVM; for Qubes OS, PVH first. Where an image
+leaves it open, the first one that boots is taken.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ Loader = Literal["pygrub", "direct"]
 """What reads a PV or PVH guest's kernel: pygrub, from the disk, or the toolstack, from a file in dom0."""
 
 Ways = Mapping[Guest, Way]
-"""The guest types that a system has, and how each boots."""
+"""The guest types that a system has, the one that is tried first before the others, and how each boots."""
 
 HOST: Mapping[Loader, Ways] = {
     "pygrub": {"pv": Way.PYGRUB_PV, "pvh": Way.PVH_PYGRUB, "hvm": Way.HVM},
@@ -98,4 +99,4 @@ def order(image: Image) -> tuple[Guest, ...]:
 
 
 def _allowed(image: Image, ways: Ways) -> tuple[Guest, ...]:
-    return tuple(guest for guest in order(image) if guest in ways)
+    return tuple(guest for guest in ways if image.boot in {"auto", guest})

@@ -39,6 +39,8 @@ def opened(path: Path, *, write: bool = False, private_key: Path | None = None) 
     if not main.is_file():
         raise UsageError(f"{main} is no file", hint="name an artifact's main file, or a raw disk")
     form = form_of(main)
+    if form is Form.VM_KERNEL:
+        raise UsageError(f"{main} holds a kernel for Qubes' dom0, and no disk")
     if write and form is not Form.RAW:
         raise UsageError(
             f"{main} is written to only when it is raw, and it is of the form {form.value}",

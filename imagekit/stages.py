@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from imagekit.artifact import SUFFIX, Sidecar, Wrapped
+from imagekit.artifact import SUFFIX
 from imagekit.boot import BootEntry, boot_files
-from imagekit.disk import BOOT_LABEL, Layout, boot_uuid, grub_modules, partition_offset, write_core, write_disk
+from imagekit.disk import grub_modules, write_core, write_disk
 from imagekit.errors import RecipeError, UnsuitedError
-from imagekit.filesystem import by_guestfs, filesystem_uuid, identity, tools
+from imagekit.filesystem import by_guestfs, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, grub_command, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
 from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
+from imagekit.sidecar import write_sidecar
 
 Guest = Literal["pv", "pvh", "hvm"]
 
@@ -118,8 +119,11 @@ def read_facts(path: Path) -> KernelFacts:
     return KernelFacts.from_json(json.loads(path.read_bytes()))
 
 
-def root_step(job: Job, guest: Guest) -> Step:
-    """Return the step that writes the root tar: kernel, boot files for this kind of guest, the user's files."""
+def root_step(job: Job, guest: Guest, *, by_grub: bool = False) -> Step:
+    """Return the step that writes the root tar: kernel, boot files for this kind of guest, the user's files.
+
+    `by_grub` tells that a PVH guest's kernel is started by GRUB, which the host brings.
+    """
     image = job.image
     if len(image.cmdline.encode()) > CMDLINE_LIMIT:
         raise RecipeError(f"the command line is longer than {CMDLINE_LIMIT} bytes: Xen cuts the rest off")
@@ -132,7 +136,8 @@ def root_step(job: Job, guest: Guest) -> Step:
         ramdisk=ramdisk or of_tree,
         partition=None if image.disk.table == "plain" else 0,
         pv=guest == "pv",
-        command=grub_command(job.facts) if guest == "hvm" else None,
+        command=grub_command(job.facts) if guest == "hvm" or by_grub else None,
+        legacy=by_grub,
     )
     base = job.system
     files, items = brought(image)
@@ -282,53 +287,24 @@ def output(
     return Output(job.name, target, job.out, wrapping or disk, {**companions, SUFFIX: sidecar})
 
 
-def write_sidecar(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
-    """Write an artifact's sidecar. A step function."""
-    layout, kind, label = (cast("str", options[name]) for name in ("layout", "type", "label"))
-    blocks = inputs["disk"].blocks()
-    companions = {
-        name.removeprefix("companion"): source.digest
-        for name, source in inputs.items()
-        if name.startswith("companion")
+def kernel_output(
+    job: Job, target: str, wrapping: Step, path: str, companions: Mapping[str, Step], boot: Mapping[str, Json]
+) -> Output:
+    """Return an artifact without a disk: a main file that holds the kernel, at this path in it.
+
+    Its sidecar's digest and length are the kernel's.
+    """
+    image = job.image
+    options: dict[str, Json] = {
+        "image": job.name,
+        "target": target,
+        "architecture": job.facts.architecture,
+        "facts": job.facts.to_json(),
+        "kernel_path": path,
+        "boot": {**boot, "cmdline": image.cmdline, "memory": image.memory, "vcpus": image.vcpus},
+        "form": wrapping.name,
     }
-    root = inputs["root"].digest
-    sidecar = Sidecar(
-        image=cast("str", options["image"]),
-        target=cast("str", options["target"]),
-        architecture=cast("str", options["architecture"]),
-        kernel={
-            **cast("dict[str, Json]", options["facts"]),
-            "digest": inputs["kernel"].digest,
-            "path": options["kernel_path"],
-        },
-        layout={
-            "disk": layout,
-            "identity": None if layout == "plain" else identity(root, "disk").hex(),
-            "offset": partition_offset(cast("Layout", layout)) + cast("int", options.get("boot_size", 0)),
-            "filesystem": {"type": kind, "label": label, "uuid": filesystem_uuid(root, kind, label)},
-            **_more(root, options),
-        },
-        boot=cast("Mapping[str, Json]", options["boot"]),
-        digest=inputs["disk"].digest,
-        length=blocks.length,
-        companions=companions,
-        blocks=blocks if options["blocks"] else None,
-        file=_wrapped(inputs["file"], cast("str", options["form"])) if "file" in inputs else None,
-    )
-    out.write_bytes(sidecar.to_bytes())
-
-
-def _more(root: str, options: Mapping[str, Json]) -> dict[str, Json]:
-    """Return what a layout has beside the root's file system, as far as it has it."""
-    found: dict[str, Json] = {}
-    if boot := options.get("boot_size"):
-        found["boot"] = {"size": boot, "label": BOOT_LABEL, "uuid": boot_uuid(root)}
-    if lvm := options.get("lvm"):
-        found["lvm"] = lvm
-    if options.get("guestfs"):
-        found["maker"] = "guestfs"
-    return found
-
-
-def _wrapped(file: Input, form: str) -> Wrapped:
-    return Wrapped(form=form, digest=file.digest, length=file.blocks().length)
+    inputs: dict[str, Source | Step] = {"kernel": job.kernel, "file": wrapping}
+    inputs |= {f"companion{suffix}": step for suffix, step in companions.items()}
+    sidecar = Step("sidecar", write_sidecar, inputs, options)
+    return Output(job.name, target, job.out, wrapping, {**companions, SUFFIX: sidecar})

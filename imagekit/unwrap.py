@@ -1,4 +1,7 @@
-"""The raw disk in a file that wraps one, known by how it begins: VHD, XVA, .tgz of a VHD, AMI bundle."""
+"""The raw disk in a file that wraps one, known by how it begins: VHD, XVA, .tgz of a VHD, AMI bundle.
+
+Of a kernel's folder for Qubes' dom0 it is the kernel that is taken out: that boots, and there is no disk.
+"""
 
 import errno
 import os
@@ -13,6 +16,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
 from imagekit.errors import UsageError, VerificationError
+from imagekit.formats import vm_kernel
 from imagekit.sparse import BlockMap, ReadAt, copy, map_blocks
 from imagekit.store import full_disk
 
@@ -37,6 +41,7 @@ class Form(StrEnum):
     XVA = "xva"
     OVF = "ovf"
     BUNDLE = "ami"
+    VM_KERNEL = "vm-kernel"
 
 
 def form_of(path: Path) -> Form:
@@ -60,7 +65,9 @@ def _tar_of(head: bytes) -> Form | None:
     first = _unpacked(head)
     if first.startswith(b"ova.xml\0"):
         return Form.XVA
-    return Form.OVF if first is not head and first.startswith(b"0.vhd\0") else None
+    if first is not head:
+        return Form.OVF if first.startswith(b"0.vhd\0") else None
+    return Form.VM_KERNEL if vm_kernel.is_one(head) else None
 
 
 def _text_of(head: bytes) -> Form:
@@ -84,7 +91,7 @@ def _unpacked(head: bytes) -> bytes:
 
 @contextmanager
 def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
-    """Lend the raw disk in a file: the file itself, or what was taken out of it into a folder for the time being.
+    """Lend what boots of a file: the file itself, or what was taken out of it into a folder for the time being.
 
     UsageError when a bundle's private key is not named; VerificationError for what is damaged.
     """
@@ -93,7 +100,7 @@ def unwrapped(path: Path, private_key: Path | None) -> Iterator[Path]:
         yield path
         return
     with _full_disk_told(), TemporaryDirectory(prefix="imagekit-disk-") as folder:
-        disk = Path(folder) / f"{path.name}.raw"
+        disk = Path(folder) / (vm_kernel.VMLINUZ if form is Form.VM_KERNEL else f"{path.name}.raw")
         with disk.open("xb") as file:
             take_out(path, form, file.fileno(), private_key)
         yield disk
@@ -131,6 +138,9 @@ def take_out(path: Path, form: Form, target: int, private_key: Path | None = Non
         _from_vhd(path, target)
     elif form is Form.OVF:
         _from_ovf(path, target)
+    elif form is Form.VM_KERNEL:
+        with os.fdopen(target, "wb", closefd=False) as file:
+            file.write(vm_kernel.read(path).kernel)
     else:
         _from_xva(path, target)
 

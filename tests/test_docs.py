@@ -58,5 +58,5 @@ def test_every_recipe_builds_and_verifies(recipe: Path, make: Make, kernels: Pat
     assert artifacts
     for artifact in artifacts:
         checks = list(verify(artifact.path))
-        assert {"pygrub", "boot sector"} & {check.name for check in checks}, checks
+        assert {"pygrub", "boot sector", "tar"} & {check.name for check in checks}, checks
         assert not [check for check in checks if check.verdict == "skipped"]

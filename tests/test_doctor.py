@@ -56,4 +56,5 @@ def test_a_cache_that_cannot_be() -> None:
     found = {finding.name: finding for finding in examine(Path("/proc/none/cache"))}
     assert (found["cache"].ok, found["cache"].version) == (False, "")
     assert (found["lab"].ok, found["lab"].remedy) == (False, "imagekit prove --prepare")
+    assert (found["lab-hvm"].ok, found["lab-hvm"].remedy) == (False, "imagekit prove --prepare --by hvm")
     assert found["cache"].remedy.startswith("make /proc writable")

@@ -91,7 +91,7 @@ def test_a_recipe_and_its_targets(prepared: Prepare, kernels: Path, tmp_path: Pa
 
 def test_all_lists_what_is_left_out(prepared: Prepare, kernels: Path) -> None:
     result = prepared(kernels / "broken" / "pvh-only.xen", targets=("all",), out="out/")
-    assert places(result) == ["out/pvh-only.xcp.vhd", "out/pvh-only.xen.raw"]
+    assert places(result) == ["out/pvh-only.qubes.tar", "out/pvh-only.xcp.vhd", "out/pvh-only.xen.raw"]
     skipped = {item.target: item.refusal for item in result.skipped}
     assert "ebs" in skipped
     assert "no entry for PV" in skipped["ebs"].reason
@@ -119,7 +119,7 @@ def test_all_leaves_out_what_cannot_have_the_settings(
     prepared: Prepare, kernels: Path, settings: dict[str, object], reason: str
 ) -> None:
     result = prepared(kernels / "hello.xen", targets=("all",), out="out/", settings=settings)
-    assert [output.target for output in result.plan.outputs] == ["openstack", "rackspace", "xcp", "xen"]
+    assert [output.target for output in result.plan.outputs] == ["openstack", "qubes", "rackspace", "xcp", "xen"]
     assert ("ebs", reason) in [(item.target, item.refusal.reason) for item in result.skipped]
     with pytest.raises(UnsuitedError, match=reason) as caught:
         prepared(kernels / "hello.xen", targets=("ebs",), settings=settings)
@@ -133,8 +133,9 @@ def test_all_and_no_settings_that_suit(prepared: Prepare, kernels: Path, tmp_pat
         "xen.loader": "direct",
         "xcp.loader": "direct",
         "ramdisk": str(tmp_path / "ramdisk"),
+        "qubes.name": "none",
     }
-    with pytest.raises(UnsuitedError, match="takes no ramdisk"):
+    with pytest.raises(UnsuitedError, match="no qube may be called 'none'"):
         prepared(kernels / "broken" / "pvh-only.xen", targets=("all",), settings=settings)
 
 
@@ -178,7 +179,7 @@ def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(
     with pytest.raises(KernelError, match=r"pvh-only\.xen cannot boot on ebs") as caught:
         prepared(kernels / "broken" / "pvh-only.xen", targets=("xen", "ebs"), out="out/")
     assert "missing: " in caught.value.details
-    assert "--target xcp or xen" in caught.value.hint
+    assert "--target qubes or xcp or xen" in caught.value.hint
     assert [record.step for _, record in store.records()] == ["kernel"]
 
 

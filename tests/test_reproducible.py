@@ -27,7 +27,7 @@ Outputs = dict[str, str]
 
 
 def recipe() -> str:
-    """Return a recipe of twelve images, those on ext with links, too, of an HVM disk, and of a system as a tar."""
+    """Return a recipe of twelve images, those on ext with links, too, an HVM disk, a system, and two for Qubes."""
     text = 'kernel = "hello.xen"\ncmdline = "a=b"\n'
     for layout in LAYOUTS:
         for kind in TYPES:
@@ -35,6 +35,10 @@ def recipe() -> str:
             files = ", ".join(f'{{from = "{folder}"}}' for folder in folders)
             text += f'[[image]]\nname = "{layout}-{kind}"\nroot.files = [{files}]\n'
             text += f'disk.layout = "{layout}"\nfilesystem.type = "{kind}"\n'
+    text += '[[image]]\nname = "qube"\ntargets = ["qubes"]\n'
+    text += (
+        '[[image]]\nname = "template"\ntargets = ["qubes"]\nkernel = "hello-pvh.xen"\nqubes.format = "template"\n'
+    )
     text += '[[image]]\nname = "hvm"\nkernel = "hello-pvh.xen"\nboot = "hvm"\n'
     return text + '[[image]]\nname = "system"\nroot.from = "system.tar"\nfilesystem.type = "ext4"\n'
 
@@ -107,7 +111,7 @@ def kernel(kernels: Path) -> Path:
 def expected(kernel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
     """Return what all other builds must give."""
     found = built(project(tmp_path_factory.mktemp("expected"), kernel))
-    assert len(found) == (len(LAYOUTS) * len(TYPES) + 2) * 5
+    assert len(found) == (len(LAYOUTS) * len(TYPES) + 2) * 5 + 2 * 3
     assert len({found[f"{layout}-{kind}.xen.raw"] for layout in LAYOUTS for kind in TYPES}) == 12
     return found
 
@@ -173,7 +177,7 @@ def test_as_another_user(kernel: Path, expected: Outputs, public: Path) -> None:
 def test_another_epoch_is_another_image(kernel: Path, expected: Outputs, tmp_path: Path) -> None:
     found = built(project(tmp_path / "app", kernel), LATER)
     same = {name for name in found if found[name] == expected[name]}
-    assert same == {name for name in found if name.endswith((".cfg", ".xml"))}
+    assert same == {name for name in found if name.endswith((".cfg", ".xml", ".img.readme.txt"))}
     again = project(tmp_path / "again", kernel, when=2e9)
     assert built(again, LATER) == found
 

@@ -4,9 +4,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from imagekit import targets
-from imagekit.guests import order
 from imagekit.kernel import KernelFacts, Kind, Way, why_not
-from imagekit.recipe import Image
 
 _PV = KernelFacts(
     kind=Kind.PV,
@@ -53,7 +51,8 @@ _LOADERS = {
     Way.PYGRUB_PV: "PV by pygrub",
     Way.PV_GRUB: "PV by PV-GRUB",
     Way.PVH_PYGRUB: "PVH by pygrub",
-    Way.PVH: "PVH",
+    Way.PV_DIRECT: "PV by a kernel file",
+    Way.PVH: "PVH by a kernel file",
     Way.MULTIBOOT: "PVH by GRUB",
     Way.HVM: "HVM by GRUB",
 }
@@ -71,6 +70,7 @@ def table() -> str:
 
 def _cell(facts: KernelFacts, name: str) -> str:
     """Return the guests as which a kernel boots on a target, that of `boot = "auto"` first."""
-    ways = targets.load(name).WAYS
-    good = [ways[guest] for guest in order(Image()) if guest in ways and why_not(facts, ways[guest]) is None]
+    module = targets.load(name)
+    ways = [*module.WAYS.values(), *getattr(module, "TEMPLATE", {}).values()]
+    good = [way for way in ways if why_not(facts, way) is None]
     return ", ".join(_LOADERS[way] for way in good) or "no"

@@ -8,7 +8,7 @@ Who reads what (Xen 4.17 pygrub, Amazon's PV-GRUB, GRUB 2 for PV guests):
 
 So a PV kernel gets both, and a PVH kernel, which only pygrub can start from a disk, gets menu.lst alone. A disk
 with GRUB 2 in its boot sector has grub.cfg alone: no other loader starts it, and a menu.lst would say that one
-does.
+does. A root volume for Qubes has a menu.lst beside it, as those that Qubes' own builder makes of unikernels.
 """
 
 import re
@@ -29,7 +29,7 @@ class BootEntry:
     """The one entry of the menu. `kernel` and `ramdisk` are absolute paths in the image, of plain characters.
 
     `partition` counts from 0; None means that the file system is the whole disk. `command` is how GRUB 2 loads the
-    kernel where it is the disk's own loader; None where others are.
+    kernel where it is the disk's own loader; None where others are. `legacy` wants a menu.lst, too, then.
     """
 
     title: str
@@ -39,6 +39,7 @@ class BootEntry:
     partition: int | None = 0
     pv: bool = True
     command: Command | None = None
+    legacy: bool = False
 
 
 def boot_files(entry: BootEntry) -> Mapping[str, str]:
@@ -51,12 +52,15 @@ def boot_files(entry: BootEntry) -> Mapping[str, str]:
             raise RecipeError(
                 "a boot menu is made of lines: no control characters in a command line", details=repr(text)
             )
+    files: dict[str, str] = {}
     if entry.command is not None:
-        return {GRUB_CFG: grub_cfg(entry.title, entry.kernel, entry.cmdline, entry.command, entry.ramdisk)}
+        files[GRUB_CFG] = grub_cfg(entry.title, entry.kernel, entry.cmdline, entry.command, entry.ramdisk)
+        if not entry.legacy:
+            return files
     if entry.cmdline.endswith("\\"):
         raise RecipeError("GRUB joins a line that ends with a backslash to the next one", details=entry.cmdline)
     menu = _menu_lst(entry)
-    files = {
+    files |= {
         "/boot/grub/menu.lst": menu,
         # Older texts, and people who follow them, look here; no loader of today does.
         "/boot/menu.lst": menu,

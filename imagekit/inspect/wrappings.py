@@ -13,7 +13,9 @@ _SINCE = 946684800  # a VHD's year 2000, in seconds since 1970
 
 def tell(path: Path, form: Form) -> Iterator[Pair]:
     """Yield names and values; VerificationError for a wrapping that is damaged."""
-    told = {Form.VHD: _vhd, Form.XVA: _xva, Form.OVF: _ovf, Form.BUNDLE: _bundle}.get(form)
+    told = {Form.VHD: _vhd, Form.XVA: _xva, Form.OVF: _ovf, Form.BUNDLE: _bundle, Form.VM_KERNEL: _vm_kernel}.get(
+        form
+    )
     if told is not None:
         yield from told(path)
 
@@ -73,3 +75,13 @@ def _ovf(path: Path) -> Iterator[Pair]:
 
     yield "form", "gzipped tar of a VHD, as OpenStack's ovf"
     yield ovf.MEMBER, size(sum(len(piece) for piece in ovf.read(path)))
+
+
+def _vm_kernel(path: Path) -> Iterator[Pair]:
+    from imagekit.formats import vm_kernel  # noqa: PLC0415 -- few files are packed so
+
+    found = vm_kernel.read(path)
+    yield "form", "tar of a kernel's folder, for Qubes' dom0"
+    yield "kernel", f"{vm_kernel.PLACE}/{found.name}/{vm_kernel.VMLINUZ}, {size(len(found.kernel))}"
+    known = {b"": "none", vm_kernel.EMPTY: "an empty one"}
+    yield "initramfs", known.get(found.initramfs, size(len(found.initramfs)))

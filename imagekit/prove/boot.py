@@ -13,25 +13,29 @@ from imagekit.kernel import Way
 from imagekit.plan import Json
 from imagekit.prove.answer import Answer, read_answer
 from imagekit.prove.job import GRUBS, PYGRUBS, Guest, Network, job
-from imagekit.prove.machine import Machine
+from imagekit.prove.machine import DISK, JOB, Machine
 from imagekit.prove.machines import Machines
 
-_DISK, _JOB = 4, 5  # PCI slots, and numbers of descriptor sets
 _ENDED = re.compile(rb"^LAB: ended (\d+)\s*$", re.MULTILINE)
 _FAILED = re.compile(rb"^LAB: failed (.*?)\s*$", re.MULTILINE)
 _REASON = re.compile(r"has shut down, reason code (\d+)")
 # GRUB's last words (grub-core/normal/menu.c), and what our grub.cfg says after them, unless GRUB complains then:
 # both name the kernel's file. That there is no screen (commands/i386/pc/vbe.c) keeps it from nothing.
 _BOOTING = re.compile(
-    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*+"
+    rb"Booting `[^\r\n]*'[\r\n]++(?:(?:GRUB: |error: Can't get controller info)[^\r\n]*+[\r\n]++)*"
     rb"(?!GRUB: |error: )"
 )
 _GRUB = re.compile(rb"GRUB|Booting `|^error: ", re.MULTILINE)
 # The BIOS of an HVM guest, on its last way out: SeaBIOS's src/boot.c. It waits for ever then.
 _NO_BOOT = b"No bootable device"
+# Where GRUB in the boot sector ends when it has nothing to start: at a prompt, or at its menu again.
+_STUCK = re.compile(
+    rb"grub(?: rescue)?> *(?:\x1b\[[\d;]*[A-Za-z])*\Z|Failed to boot both default and fallback entries"
+)
 # xl, pygrub, Xen; hvmloader and the BIOS of the first domain.
 _SAYING = ("XL: ", "LOADER: ", "(XEN) ", "(d1) ")
-_LOST = (b"Panic on CPU", b"Dom0 crashed", b"FATAL: Could not bind")
+# At the beginning of a line: an HVM guest's words, by port 0xe9, are behind "(d1) ".
+_LOST = re.compile(rb"^(?:\(XEN\) .*(?:Panic on CPU|Dom0 crashed)|FATAL: Could not bind)", re.MULTILINE)
 _CLEAN = {0}
 _STAGES = {
     b"LAB: job": "job",
@@ -122,7 +126,7 @@ class _Watch:
         control = self.machine.consoles[0]
         if failed := _FAILED.search(control):
             raise ToolError("the lab failed", details=failed[1].decode(errors="backslashreplace"))
-        if any(mark in control for mark in _LOST):
+        if _LOST.search(control):
             raise ToolError("the lab failed", details=self.said()[-1500:])
         ended = _ENDED.search(control)
         if ended and self.own is None:
@@ -133,9 +137,7 @@ class _Watch:
             return Verdict.BOOTED, self._proven()
         if ended:
             return self._at_the_end(int(ended[1]), seen=seen)
-        if self.guest.way is Way.HVM and _NO_BOOT in control:
-            return Verdict.REFUSED, "its BIOS found nothing to boot"
-        return None
+        return self._never_started() if self.guest.way is Way.HVM else None
 
     def answer(self) -> Answer | None:
         """Return what the guest answered over the network, once it is whole."""
@@ -148,6 +150,14 @@ class _Watch:
         lines = self.machine.consoles[0].decode(errors="backslashreplace").splitlines()
         kept = (line.rstrip() for line in lines if line.startswith(_SAYING))
         return "\n".join(line.removeprefix("XL: ").removeprefix("LOADER: ") for line in kept)
+
+    def _never_started(self) -> tuple[Verdict, str] | None:
+        """Tell of an HVM guest that waits for somebody at its keyboard."""
+        if _NO_BOOT in self.machine.consoles[0]:
+            return Verdict.REFUSED, "its BIOS found nothing to boot"
+        if self.own is None and _STUCK.search(self.machine.consoles[1]):
+            return Verdict.REFUSED, "GRUB found nothing to start"
+        return None
 
     def _at_the_end(self, status: int, *, seen: bool) -> tuple[Verdict, str]:
         if status:
@@ -215,12 +225,9 @@ def boot(
     """
     begun = time.monotonic()
     with _memory_file(job(guest)) as paper:
-        disks = {_JOB: paper} | ({} if disk is None else {_DISK: disk})
+        disks = {JOB: paper} | ({} if disk is None else {DISK: disk})
         with machines.ready(guest.memory, disks, cold=cold, note=note) as machine:
             up = time.monotonic()
-            if disk is not None:
-                machine.plug(_DISK, _DISK, "LABDISK")
-            machine.plug(_JOB, _JOB, "LABJOB")
             watch = _Watch(machine, guest, expected)
             verdict, why = _watched(watch, up + timeout)
             return Boot(
@@ -242,8 +249,7 @@ def left_grub(console: bytes | bytearray) -> int | None:
 
 def check(machines: Machines, paper: bytes, note: Callable[[str], None], timeout: float = 60.0) -> tuple[int, str]:
     """Give dom0 a job that starts no guest; return xl's status and what it said."""
-    with _memory_file(paper) as job_file, machines.ready(0, {_JOB: job_file}, cold=False, note=note) as machine:
-        machine.plug(_JOB, _JOB, "LABJOB")
+    with _memory_file(paper) as job_file, machines.ready(0, {JOB: job_file}, cold=False, note=note) as machine:
         until = time.monotonic() + timeout
         watch = _Watch(machine, Guest(Way.PYGRUB_PV, 0), Expected())
         while not (ended := _ENDED.search(machine.consoles[0])):

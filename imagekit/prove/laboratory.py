@@ -114,6 +114,7 @@ class Laboratory:
                 vcpus=subject.vcpus,
                 disk=descriptor is not None,
                 kernel=subject.kernel,
+                ramdisk=subject.ramdisk,
                 cmdline=subject.cmdline,
                 network=network,
             )

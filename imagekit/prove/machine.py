@@ -5,10 +5,11 @@ QMP: qemu/docs/interop/qmp-spec.txt.
 """
 
 import json
+import os
 import selectors
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +20,12 @@ _CONSOLES = 3
 # Xen keeps the interrupt that COM3 shares with COM1: it gets one of its own.
 _COM3 = "isa-serial,iobase=0x3e8,irq=5,index=2,chardev=com2"
 _SERIAL = (("-serial", "chardev:com0"), ("-serial", "chardev:com1"), ("-device", _COM3))
+DISK, JOB = 4, 5
+"""PCI slots of the two disks that each machine has, which are the numbers of their descriptor sets."""
+
+_SERIALS = {DISK: "LABDISK", JOB: "LABJOB"}
+_SECTOR = 512
+_EMPTY = f"driver=null-co,size={_SECTOR},read-zeroes=on"  # else what is read is what lay in memory
 _ANSWER = 60.0  # seconds that QEMU may take for an answer
 _CHUNK = 1 << 16
 _MOST = 4 << 20  # bytes of one console that are kept: a guest may print for ever
@@ -49,13 +56,10 @@ class Machine:
             socket.send_fds(self._monitor, [asked], [descriptor])
         self._answer("getfd")
 
-    def plug(self, slot: int, number: int, serial: str) -> None:
-        """Plug descriptor set `number` into PCI slot `slot` as a disk; what is written to it is thrown away."""
-        drive = f"file=/dev/fdset/{number},format=raw,if=none,id=d{slot},snapshot=on"
-        said = self.tell("human-monitor-command", command_line=f"drive_add 0 {drive}").get("return")
-        if said not in {"", "OK\r\n"}:
-            raise ToolError("QEMU does not take the disk", details=str(said).strip())
-        self.tell("device_add", driver="virtio-blk-pci", drive=f"d{slot}", addr=hex(slot), serial=serial)
+    def fill(self, slot: int, descriptor: int) -> None:
+        """Tell a machine that was saved with nothing in a slot how large the disk is that it has there now."""
+        size = -(-os.fstat(descriptor).st_size // _SECTOR) * _SECTOR
+        self.tell("block_resize", device=f"d{slot}", size=size)
 
     def listen(self, seconds: float) -> bool:
         """Take in what the consoles say for at most so long; False once QEMU has ended and all is read."""
@@ -101,6 +105,21 @@ class Machine:
                 return dict(answer)
 
 
+def drives(filled: Collection[int]) -> tuple[str, ...]:
+    """Return QEMU's arguments for both disks: a descriptor set where a slot is filled, else a sector of zeros.
+
+    They are there from the beginning, for a disk that is plugged in later costs dom0 half a second. What is
+    written to them is thrown away.
+    """
+    return tuple(word for slot in _SERIALS for word in _drive(slot, filled=slot in filled))
+
+
+def _drive(slot: int, *, filled: bool) -> tuple[str, ...]:
+    source = f"file=/dev/fdset/{slot},format=raw,snapshot=on" if filled else _EMPTY
+    device = f"virtio-blk-pci,drive=d{slot},addr={slot:#x},serial={_SERIALS[slot]}"
+    return "-drive", f"{source},if=none,id=d{slot}", "-device", device
+
+
 def _received(wire: socket.socket) -> bytes:
     """Return what came, b"" at the end: which is a reset where QEMU left something of ours unread."""
     try:
@@ -111,7 +130,7 @@ def _received(wire: socket.socket) -> bytes:
 
 @contextmanager
 def started(arguments: Sequence[str], disks: Mapping[int, int], others: Sequence[int] = ()) -> Iterator[Machine]:
-    """Start a machine, with each of `disks` (set number -> descriptor) ready to be plugged in, and others open."""
+    """Start a machine, with each of `disks` (slot -> descriptor) in its slot, and others open."""
     with ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(1 + _CONSOLES)]
         for ours, theirs in pairs:
@@ -122,6 +141,7 @@ def started(arguments: Sequence[str], disks: Mapping[int, int], others: Sequence
             *("-chardev", f"socket,id=monitor,fd={monitor[1].fileno()}", "-mon", "chardev=monitor,mode=control"),
             *(word for number, descriptor in disks.items()
               for word in ("-add-fd", f"fd={descriptor},set={number}")),
+            *drives(disks),
         ]  # fmt: skip
         for number, (_, theirs) in enumerate(ports):
             wires += ["-chardev", f"socket,id=com{number},fd={theirs.fileno()}", *_SERIAL[number]]

@@ -18,7 +18,7 @@ from tempfile import mkstemp
 from imagekit import programs
 from imagekit.errors import ToolError
 from imagekit.prove.lab import DOM0_ARGUMENTS, Lab, xen_arguments
-from imagekit.prove.machine import Machine, started
+from imagekit.prove.machine import Machine, drives, started
 
 _MIB = 1 << 20
 _LEAST = 64  # MiB of room for guests
@@ -71,7 +71,7 @@ class Machines:
         """Where the saved machine lies."""
         qemu = programs.require("qemu-system-x86_64")
         status = os.stat(qemu)
-        arguments = repr((self._arguments(SMALL // _MIB), qemu, status.st_size, status.st_mtime_ns))
+        arguments = repr((self._arguments(SMALL // _MIB), drives(()), qemu, status.st_size, status.st_mtime_ns))
         key = hashlib.sha256(f"{self.lab.digest} {arguments}".encode()).hexdigest()
         return self.folder / f"machine-{key[:32]}"
 
@@ -121,6 +121,8 @@ class Machines:
                 if not sound.result():
                     raise DamagedError("its bytes have changed")
                 machine.tell("cont")
+                for slot, disk in disks.items():
+                    machine.fill(slot, disk)
                 yield machine
         finally:
             os.close(descriptor)

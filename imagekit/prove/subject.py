@@ -10,12 +10,15 @@ from tempfile import TemporaryFile
 from imagekit import verify
 from imagekit.artifact import Sidecar, sidecar_path
 from imagekit.errors import KernelError, UsageError, VerificationError
+from imagekit.formats import vm_kernel
 from imagekit.kernel import Kind, Way, read_kernel
 from imagekit.prove.job import DIRECT
 from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
+from imagekit.unwrap import Form, form_of
 from imagekit.verify import Claims
 
 _MIB = 1 << 20
+_WAYS = {"ebs": Way.PV_GRUB, "qubes": Way.MULTIBOOT}
 _DEFAULT = 64 * _MIB
 
 
@@ -33,13 +36,14 @@ class Subject:
     claims: Claims | None
     disk: bool = True
     kernel: bytes = b""
+    ramdisk: bytes = b""
     cmdline: str = ""
 
 
 def subject(
     path: Path, *, target: str | None, way: Way | None, memory: int | None, raw: Path | None = None
 ) -> Subject:
-    """Return what a path, and what was asked for, come to; `raw` is the disk in it, where it wraps one.
+    """Return what a path, and what was asked for, come to; `raw` is the disk or kernel in it, where it wraps one.
 
     UsageError for what cannot be booted as asked; VerificationError (exit 6) for a file that is not what its
     sidecar says.
@@ -65,7 +69,7 @@ def subject(
         path=booted,
         name=claims.image if claims else path.name,
         target=target or (claims.target if claims else ""),
-        way=way or _own_way(claims, target),
+        way=way or _own_way(claims, target, path),
         memory=memory or (claims.boot.memory if claims else _DEFAULT),
         vcpus=claims.boot.vcpus if claims else 1,
         digest=digest,
@@ -75,13 +79,24 @@ def subject(
         raise UsageError(
             f"{path} is a kernel, and an HVM guest boots from a disk", hint="imagekit build --boot hvm makes one"
         )
-    return _with_kernel(found) if found.way in DIRECT else found
+    if found.way not in DIRECT:
+        return found
+    return _from_folder(found, path) if form_of(path) is Form.VM_KERNEL else _with_kernel(found)
 
 
-def _own_way(claims: Claims | None, target: str | None) -> Way:
+def _own_way(claims: Claims | None, target: str | None, path: Path) -> Way:
     if claims is not None and target in {None, claims.target}:
         return claims.boot.way
-    return Way.PV_GRUB if target == "ebs" else Way.PYGRUB_PV
+    if form_of(path) is Form.VM_KERNEL:
+        return Way.PVH
+    return _WAYS.get(target or "", Way.PYGRUB_PV)
+
+
+def _from_folder(found: Subject, path: Path) -> Subject:
+    """Take kernel and initramfs as Qubes' dom0 hands them to Xen; the qube's disks are not what it boots from."""
+    folder = vm_kernel.read(path)
+    cmdline = found.claims.boot.cmdline if found.claims else ""
+    return replace(found, disk=False, kernel=folder.kernel, ramdisk=folder.initramfs, cmdline=cmdline)
 
 
 def _with_kernel(found: Subject) -> Subject:

@@ -53,7 +53,9 @@ class Made:
 
     def contents(self) -> Contents:
         """Return what lies in the root file system."""
-        root = next(step for step in self.plan.steps() if step.name == "root")
+        root = next((step for step in self.plan.steps() if step.name == "root"), None)
+        if root is None:  # a kernel without a disk
+            return Contents()
         return contents(self.path(root), {name: self.path(one) for name, one in root.inputs.items()})
 
     def kernel(self) -> Path:

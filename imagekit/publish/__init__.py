@@ -89,7 +89,10 @@ def publisher(target: str) -> Publisher:
     """Load the uploader of a target; UsageError when it has none."""
     named: str = getattr(targets.load(target), "PUBLISHER", "")
     if not named:
-        raise UsageError(f"the target {target} is not uploaded: its files are for a host of your own")
+        by_hand = getattr(targets.load(target), "BY_HAND", "")
+        raise UsageError(
+            f"the target {target} is not uploaded: its files are for a host of your own", hint=by_hand
+        )
     module, _, name = named.partition(":")
     try:
         found: Publisher = getattr(import_module(module), name)

@@ -5,7 +5,7 @@ a table it makes one image, named after the file.
 """
 
 from imagekit.recipe.load import epoch, from_kernel, read, resolved, setting, stem
-from imagekit.recipe.models import Ami, Image, OpenStack, Recipe, Xcp, schema
+from imagekit.recipe.models import Ami, Image, OpenStack, Recipe, schema
 from imagekit.recipe.public_key import KEY_HINT, public_key
 from imagekit.recipe.publishing import (
     Publish,
@@ -19,6 +19,7 @@ from imagekit.recipe.publishing import (
 from imagekit.recipe.sources import check_sources, named_sources
 from imagekit.recipe.systems import DISKIMAGE_BUILDER, DiskImageBuilder
 from imagekit.recipe.values import MBR_LARGEST, MIB, parse_size
+from imagekit.recipe.xcp import Xcp
 
 __all__ = [
     "DISKIMAGE_BUILDER",

@@ -22,6 +22,9 @@ BRIDGE = r"[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 BRIDGE_WORDS = "the name of a bridge, such as xenbr0"
 SCRIPT = r"[A-Za-z0-9_/][A-Za-z0-9_./-]*"
 SCRIPT_WORDS = "letters, digits and _ . / -"
+# qubes-core-admin, qubes/vm/__init__.py, `validate_name`.
+QUBE = r"[A-Za-z][A-Za-z0-9_.-]{0,30}"
+QUBE_WORDS = "a letter, then letters, digits and . _ -, 31 characters at most"
 
 # Characters that end lines or control terminals have no place in a configuration.
 _ABSOLUTE = r"/[^\u0000-\u001f\u007f-\u009f]*"
@@ -66,3 +69,7 @@ DiskPath = Annotated[
     text_schema(_ABSOLUTE),
 ]
 """Where the host keeps a disk."""
+QubeName = Annotated[str, _matching("name of a qube", QUBE, QUBE_WORDS), text_schema(QUBE)]
+"""What a qube of Qubes OS may be called."""
+NetVm = Annotated[str, _matching("qube", f"({QUBE})?", f'{QUBE_WORDS}, or ""'), text_schema(f"({QUBE})?")]
+"""Where a qube's network comes from; "" is nowhere."""

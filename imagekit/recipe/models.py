@@ -11,6 +11,7 @@ from imagekit.recipe.base import Model
 from imagekit.recipe.devices import Address, Bridge, DiskPath, Mac, Script, Vdev
 from imagekit.recipe.public_key import PublicKey
 from imagekit.recipe.publishing import Publish
+from imagekit.recipe.qubes import Qubes
 from imagekit.recipe.systems import DiskImageBuilder, RootFrom
 from imagekit.recipe.values import (
     MIB,
@@ -24,6 +25,7 @@ from imagekit.recipe.values import (
     SizeOrAuto,
     VolumeName,
 )
+from imagekit.recipe.xcp import Xcp
 
 
 class Files(Model):
@@ -193,34 +195,6 @@ class Xen(Model):
     )
 
 
-class XcpVif(Model):
-    """A virtual network interface on a network of the pool's: its name, or its bridge."""
-
-    network: str | None = Field(default=None, min_length=1, max_length=255, description="The network's name.")
-    bridge: Bridge | None = None
-    mac: Mac | None = Field(default=None, description="Default: the host makes one up.")
-    mtu: int = Field(default=1500, ge=68, le=65535)
-
-
-class Xcp(Model):
-    """What only the xcp target reads: the VM, for an upload and for an XVA alike."""
-
-    format: Literal["vhd", "raw", "xva"] = Field(default="vhd", description="An XVA is a disk and its VM.")
-    packing: Literal["none", "gzip", "zstd"] = Field(
-        default="none", description="Of an XVA. zstd is for XCP-ng 8 and Citrix Hypervisor 8, and later."
-    )
-    loader: Literal["pygrub", "direct"] = Field(
-        default="pygrub",
-        description="pygrub takes the kernel from the disk; direct from a file in dom0, brought there over SSH.",
-    )
-    description: str = Field(default="", max_length=1024)
-    tags: tuple[str, ...] = Field(default=(), strict=False)
-    platform: dict[str, str] = Field(
-        default_factory=dict, description="Flags over those that the kind of guest needs."
-    )
-    vif: tuple[XcpVif, ...] = Field(default=(), strict=False)
-
-
 class OpenStack(Model):
     """What only the openstack target reads."""
 
@@ -330,6 +304,7 @@ class Image(Model):
     ami: Ami = Field(default_factory=Ami)
     xcp: Xcp = Field(default_factory=Xcp)
     openstack: OpenStack = Field(default_factory=OpenStack)
+    qubes: Qubes = Field(default_factory=Qubes)
     prove: Prove = Field(default_factory=Prove)
     provenance: Provenance = Field(default_factory=Provenance)
     publish: Publish = Field(default_factory=Publish)

@@ -3,8 +3,9 @@
 A target is a module with SUMMARY, EXTENSION (and, where it depends on the image, a function `extension`),
 `refusal` and `plan`; one that is uploaded has PUBLISHER, too
 ("package.module:function", an `imagekit.publish.Publisher`), and KEEPER ("package.module:class", an
-`imagekit.publish.keeping.Keeper`), which takes back what that made. Ours say in WAYS which guests their system
-starts, and how (`imagekit.guests`). Those of other packages are found by the entry-point group `imagekit.targets`.
+`imagekit.publish.keeping.Keeper`), which takes back what that made; one that is not may say in BY_HAND what to do
+instead. Ours say in WAYS which guests their system starts, and how (`imagekit.guests`). Those of other packages
+are found by the entry-point group `imagekit.targets`.
 """
 
 from functools import cache

@@ -16,6 +16,7 @@ from imagekit.errors import UsageError, VerificationError
 from imagekit.guests import READS
 from imagekit.kernel import Way
 from imagekit.store import full_disk
+from imagekit.unwrap import Form, form_of
 from imagekit.verify.ami import check_ami, opened
 from imagekit.verify.check import Check, skipped
 from imagekit.verify.claims import Claims
@@ -28,7 +29,8 @@ from imagekit.verify.kernel import check_kernel
 from imagekit.verify.linux import check_by_linux, root_device
 from imagekit.verify.menu import PATH as MENU
 from imagekit.verify.menu import Menu, check_menu, parse_menu
-from imagekit.verify.pygrub import take
+from imagekit.verify.pygrub import Taken, take
+from imagekit.verify.qubes import check_folder, check_volume
 from imagekit.verify.scratch import DISK, Scratch, scratch
 from imagekit.verify.subject import Subject, identify
 from imagekit.verify.table import Spot, Spots, check_table
@@ -42,6 +44,7 @@ _SYSTEMS: Mapping[str, Callable[[Subject], Iterator[Check]]] = {
     "ebs": check_ebs,
     "openstack": check_cloud,
     "rackspace": check_cloud,
+    "qubes": check_volume,
     "xcp": check_xcp,
     "xen": check_xen,
 }
@@ -67,6 +70,11 @@ def verify(
             with opened(subject, private_key) as (check, image):
                 yield check
                 yield from _check_all(image, guestfs=guestfs)
+        elif subject.target == "qubes" and form_of(subject.path) is Form.VM_KERNEL:
+            with taken_out(subject) as (checks, kernel):
+                yield from checks
+                yield from check_content(kernel)
+                yield from check_folder(kernel)
         elif subject.target in _WRAPPED:
             with taken_out(subject) as (checks, image):
                 yield from checks
@@ -107,8 +115,8 @@ def _check_disk(subject: Subject, room: Scratch, *, guestfs: bool) -> Iterator[C
     spots = yield from check_table(subject, room)
     kind = yield from _check_filesystems(subject.claims, room, spots)
     menu, taken = None, None
-    if by_grub(subject):
-        taken = yield from check_grub(subject, room, spots.boot, kind)
+    if (way := by_grub(subject)) is not None:
+        taken = yield from _check_grub(subject, room, spots.boot, kind, way)
     elif _beyond_pygrub(subject.claims, kind):
         yield skipped("pygrub", f"it reads no {kind}, and boots none of this: a Linux reads it, with --guestfs")
     else:
@@ -144,6 +152,17 @@ def _beyond_pygrub(claims: Claims | None, kind: str) -> bool:
     """Tell whether the image boots without pygrub, and from what pygrub cannot read."""
     ways = {Way.PV_DIRECT, Way.PVH, Way.PV_GRUB}
     return claims is not None and claims.boot.way in ways and kind not in READS["pygrub"]
+
+
+def _check_grub(
+    subject: Subject, room: Scratch, spot: Spot, kind: str, way: Way
+) -> Generator[Check, None, Taken | None]:
+    if way is Way.MULTIBOOT:  # a host's GRUB, which reads more file systems than there are tools for here
+        if not kind.startswith(("ext", "fat")):
+            yield skipped("grub.cfg", f"only GRUB and a Linux read files of {kind}: a Linux does, with --guestfs")
+            return None
+        yield from _check_menu(subject, room, spot, kind)
+    return (yield from check_grub(subject, room, spot, kind, way))
 
 
 def _check_menu(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Menu | None]:

@@ -106,11 +106,11 @@ class Boot(_Model):
 
 
 class File(_Model):
-    """A main file that wraps the disk."""
+    """A main file that wraps the disk, or a kernel."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    form: Literal["vhd", "xva", "ovf"]
+    form: Literal["vhd", "xva", "ovf", "vm-kernel"]
     digest: Digest
     length: Annotated[int, Field(ge=0)]
 
@@ -122,13 +122,20 @@ class Claims(_Model):
     target: Text
     architecture: Literal["x86_64", "i386"]
     kernel: Kernel
-    layout: Disk
+    placed: Disk | None = Field(validation_alias="layout")
     boot: Boot
     digest: Digest
     length: Annotated[int, Field(ge=0)]
     companions: dict[Suffix, Digest]
     blocks: BlockMap | None
     file: File | None
+
+    @property
+    def layout(self) -> Disk:
+        """Where things lie on the disk; VerificationError of an artifact that has none."""
+        if self.placed is None:
+            raise VerificationError(f"the sidecar of {self.image} tells of no disk")
+        return self.placed
 
     @classmethod
     def of(cls, sidecar: Sidecar) -> "Claims":

@@ -1,7 +1,8 @@
-"""GRUB in the boot sector of a disk: the sector, the core behind it, its grub.cfg, and the kernel that this names.
+"""GRUB and a disk of its own: the boot sector and the core behind it, grub.cfg, and the kernel that this names.
 
-grub.cfg is taken apart as a shell's words are, by Python's shlex, which knows nothing of how it was written. A
-core that is not as GRUB's own tool makes it for sector 1, in one piece, is none that boots here.
+A PVH guest's GRUB comes from the host, as Qubes' does: then there is no boot sector. grub.cfg is taken apart as a
+shell's words are, by Python's shlex, which knows nothing of how it was written. A core that is not as GRUB's own
+tool makes it for sector 1, in one piece, is none that boots here.
 """
 
 import re
@@ -47,33 +48,40 @@ class Menu:
     masks: bool
 
 
-def by_grub(subject: Subject) -> bool:
-    """Tell whether the disk boots by its own boot sector: by its sidecar or, without one, by that sector."""
+def by_grub(subject: Subject) -> Way | None:
+    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector."""
     if subject.claims is not None:
-        return subject.claims.boot.way is Way.HVM
+        way = subject.claims.boot.way
+        return way if way in {Way.HVM, Way.MULTIBOOT} else None
+    if subject.target == "qubes":
+        return Way.MULTIBOOT
     try:
         core_of(_before(subject.path, 1 << 20))
     except ToolError:
-        return False
-    return True
+        return None
+    return Way.HVM
 
 
-def check_grub(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Taken]:
+def check_grub(subject: Subject, room: Scratch, spot: Spot, kind: str, way: Way) -> Generator[Check, None, Taken]:
     """Check all that GRUB goes through, from the boot sector to the kernel; VerificationError where it stops."""
-    core = _read_core(subject.path, spot.offset)
-    yield passed("boot sector", f"GRUB's, its core with {len(core.modules)} modules reads {core.prefix}")
+    core = None
+    if way is Way.HVM:
+        core = _read_core(subject.path, spot.offset)
+        yield passed("boot sector", f"GRUB's, its core with {len(core.modules)} modules reads {core.prefix}")
     there = files(room, DISK, spot.offset, kind)
     text = there.read(PATH) if there is not None and kind in READS["GRUB in the boot sector"] else None
     if there is None or text is None:
         raise VerificationError(f"GRUB finds no {PATH}", details=f"on {spot.root}, {kind}")
     menu = parse_grub_cfg(text.decode(errors="backslashreplace"))
-    _check_menu(menu, there, subject.claims)
+    _check_menu(menu, there, subject.claims, way)
     taken = _take(menu, there)
     if subject.claims is not None and taken.digest != subject.claims.kernel.digest:
         raise VerificationError(f"the kernel that {PATH} boots is not the one in the sidecar")
     yield passed("grub.cfg", f"{menu.command} {menu.kernel}, with {menu.cmdline!r}")
-    yield check_facts(subject, taken, Way.HVM)
-    _check_loading(menu, core, kind, taken.kernel)
+    yield check_facts(subject, taken, way)
+    _check_loading(menu, taken.kernel)
+    if core is not None:
+        _check_core(menu, core, kind, taken.kernel)
     return taken
 
 
@@ -125,11 +133,11 @@ def _read_core(disk: Path, gap: int) -> Core:
         raise VerificationError("GRUB's core is damaged", details=str(error)) from None
 
 
-def _check_menu(menu: Menu, there: Files, claims: Claims | None) -> None:
+def _check_menu(menu: Menu, there: Files, claims: Claims | None, way: Way) -> None:
     for path in filter(None, (menu.kernel, menu.ramdisk)):
         if not there.exists(path):
             raise VerificationError(f"{PATH} names {path}, and there is no such file")
-    if menu.command != "linux" and not menu.masks:
+    if way is Way.HVM and menu.command != "linux" and not menu.masks:
         raise VerificationError(
             f"{PATH} leaves the 8259 as the BIOS had it", hint="the kernel would die of the timer's first tick"
         )
@@ -153,12 +161,16 @@ def _take(menu: Menu, there: Files) -> Taken:
     return Taken(PATH, kernel, digest_file(kernel), menu.cmdline, digest_file(ramdisk) if ramdisk else "")
 
 
-def _check_loading(menu: Menu, core: Core, kind: str, kernel: Path) -> None:
-    """Check that the command is the one for this kernel, and that the core has what it takes."""
-    facts = read_kernel(kernel)
-    fitting = grub_command(facts)
+def _check_loading(menu: Menu, kernel: Path) -> None:
+    """Check that the command is the one for this kernel."""
+    fitting = grub_command(read_kernel(kernel))
     if menu.command != fitting:
         raise VerificationError(f"grub.cfg loads the kernel by {menu.command}", details=f"it takes {fitting}")
+
+
+def _check_core(menu: Menu, core: Core, kind: str, kernel: Path) -> None:
+    """Check that the core has what it takes to find this kernel, and to load it."""
+    facts = read_kernel(kernel)
     lacking = set(grub_modules(kind, menu.command, packed=bool(facts.compression))) - set(core.modules)
     if lacking or core.prefix != _FOLDER:
         raise VerificationError(

@@ -72,11 +72,11 @@ def test_all_targets_that_can_be(cli: Cli, hello: Path, kernels: Path) -> None:
     said = cli("build", hello, "-t", "all", "-o", "out/")
     assert (said.code, said.out) == (
         0,
-        "out/app.ebs\nout/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.ebs\nout/app.openstack.tgz\nout/app.qubes.tar\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     said = cli("build", kernels / "hello-pvh.xen", "-t", "all", "-o", "out/", "--json")
     found = json.loads(said.out)
-    assert [artifact["target"] for artifact in found["artifacts"]] == ["ebs", "xcp", "xen"]
+    assert [artifact["target"] for artifact in found["artifacts"]] == ["ebs", "qubes", "xcp", "xen"]
     assert [skipped["target"] for skipped in found["skipped"]] == ["ami", "openstack", "rackspace"]
     assert "hello-pvh: not for ami: " in said.err
     assert "hello-pvh for ebs: boots as HVM, by GRUB in its boot sector, since it has no entry for PV" in said.err
@@ -147,7 +147,7 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
         (("cache", "nonsense"), "No such command"),
         (
             ("build", "app.xen", "-t", "nowhere"),
-            "error: no target is named 'nowhere'\nhint: one of ami, ebs, openstack, rackspace, xcp, xen, or all\n",
+            "no target is named 'nowhere'\nhint: one of ami, ebs, openstack, qubes, rackspace, xcp, xen, or all\n",
         ),
         (
             ("build", "app.xen", "--set", "memory"),
@@ -343,7 +343,7 @@ def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Pa
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
     assert (said.code, said.out) == (
         0,
-        "out/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.openstack.tgz\nout/app.qubes.tar\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
@@ -440,6 +440,7 @@ def test_targets_and_schema(cli: Cli) -> None:
         ["ami", ".manifest.xml"],
         ["ebs", ".ebs"],
         ["openstack", ".tgz"],
+        ["qubes", ".tar"],
         ["rackspace", ".vhd"],
         ["xcp", ".vhd"],
         ["xen", ".raw"],

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from imagekit import proof
-from imagekit.artifact import Artifact
+from imagekit.artifact import Artifact, Sidecar
 from imagekit.command import run
 from imagekit.errors import VerificationError
+from imagekit.formats.vm_kernel import EMPTY
 from imagekit.kernel import Way
 from imagekit.proof import Proof
 from imagekit.prove import Expected, Laboratory, subject
+from imagekit.unwrap import unwrapped
 from tests.conftest import Make
 from tests.prove.prepared import LAB, prepared, strangers
 
@@ -84,6 +86,30 @@ def test_pv_grub_on_a_block_list(make: Make, kernels: Path, prove: Prove) -> Non
 def test_pvh_from_a_kernel_file(kernels: Path, prove: Prove) -> None:
     seen = prove(kernels / "hello-pvh.xen", Way.PVH, text="hello from imagekit")
     assert (seen.booted, seen.way) == (True, "pvh")
+
+
+@pytest.mark.parametrize("name,way", [("hello-pvh.xen", Way.PVH), ("hello.xen", Way.PV_DIRECT)])
+def test_a_kernel_for_qubes_with_its_initramfs(
+    make: Make, kernels: Path, laboratory: Laboratory, name: str, way: Way
+) -> None:
+    artifact = built(make, kernels / name, "qubes")
+    with unwrapped(artifact.path, None) as kernel:
+        found = subject(artifact.path, target=None, way=None, memory=None, raw=kernel)
+        assert (found.way, found.disk, found.ramdisk) == (way, False, EMPTY)
+        seen = laboratory.prove(found, Expected(text="command line: [greeting=hi]", off=True))
+    assert (seen.booted, seen.target, seen.way) == (True, "qubes", way.value)
+    assert proof.find(Sidecar.read(artifact.path).digest, way.value, laboratory.state) == seen  # type: ignore[union-attr]
+    assert strangers() == set()
+
+
+@pytest.mark.parametrize("layout", ["auto", "gpt"])
+def test_a_root_volume_for_qubes_by_grub(make: Make, kernels: Path, prove: Prove, layout: str) -> None:
+    settings = {"qubes.format": "template", "disk.layout": layout}
+    seen = prove(built(make, kernels / "hello-pvh.xen", "qubes", **settings).path, text="hello from", off=True)
+    assert (seen.booted, seen.target, seen.way) == (True, "qubes", "multiboot")
+    assert seen.loader.startswith("GRUB for PVH 2.")
+    assert "/boot/grub/grub.cfg" in seen.console
+    assert "command line: [greeting=hi]" in seen.console
 
 
 def test_the_wrong_kind_of_guest_is_refused_and_explained(

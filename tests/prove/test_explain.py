@@ -54,6 +54,40 @@ def test_words_of_a_guest(console: bytes, meaning: str, good: Path) -> None:
     assert meaning in told[-1]
 
 
+@pytest.mark.parametrize(
+    "said, console, meaning",
+    [
+        (
+            "(d1) Boot failed: not a bootable disk",
+            "",
+            "no boot sector that a BIOS would start",
+        ),
+        ("", "error: no multiboot header found.", "no multiboot header in the kernel"),
+        ("", "error: file `/boot/hello.xen' not found.", "the kernel that grub.cfg names is not on the disk"),
+        ("", "error: unknown filesystem.\nEntering rescue mode...\ngrub rescue>", "finds no /boot/grub/grub.cfg"),
+        ("", "GNU GRUB  version 2.06\n\ngrub> ", "finds no /boot/grub/grub.cfg"),
+        ("(XEN) d1v0 Triple fault - invoking HVM shutdown action 1", "hello", "outb 0x21 0xff, outb 0xa1 0xff"),
+        ("", "Solo5: trap: type=#DF ec=0x0", "the 8259 is masked before it starts"),
+        ("", "VFS: Unable to mount root fs on unknown-block(0,0)", "does not find its root"),
+        ("(d1) Booting from 0000:7c00", "", "says nothing on the serial port"),
+    ],
+)
+def test_words_of_an_hvm_guest(said: str, console: str, meaning: str, good: Path) -> None:
+    told = explain(ended(said, console.encode(), Verdict.HUNG), good, Way.HVM).splitlines()
+    assert told[-2] == "in the image:"
+    assert meaning in told[-1]
+
+
+def test_an_hvm_guest_that_crashed_without_a_word(good: Path) -> None:
+    assert explain(ended(verdict=Verdict.CRASHED), good, Way.HVM) == "the console is empty"
+
+
+def test_a_triple_fault_is_xens_word(good: Path) -> None:
+    fault = "(XEN) d1v0 Triple fault - invoking HVM shutdown action 1"
+    told = explain(ended(f"(d1) SeaBIOS\n{fault}", b"hello", Verdict.CRASHED), good, Way.HVM)
+    assert told.splitlines()[:2] == ["Xen said:", f"  {fault}"]
+
+
 def test_words_of_memory_alone_explain_nothing(good: Path) -> None:
     said = "xc: detail: domain memory 64 MB, allocation done"
     assert "in the image" not in explain(ended(said, b"hello\n", Verdict.CRASHED), good, Way.PYGRUB_PV)

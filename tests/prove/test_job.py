@@ -39,7 +39,7 @@ def cfg(guest: Guest) -> list[str]:
 def test_each_way_has_its_loader(way: Way) -> None:
     kind, loader = LOADERS[way]
     lines = cfg(Guest(way, 32 * MIB, vcpus=2, kernel=b"kernel", cmdline="a=1"))
-    assert {f'type = "{kind}"', loader, "memory = 32", "vcpus = 2", 'on_reboot = "destroy"'} <= set(lines)
+    assert {f'type = "{kind}"', loader, "memory = 32", "vcpus = 2", 'on_reboot = "preserve"'} <= set(lines)
     assert '    "format=raw, vdev=xvda, access=rw, target=/dev/lab-disk",' in lines
     assert len([line for line in lines if line.startswith(("kernel", "bootloader", "boot "))]) == 1
 
@@ -72,6 +72,15 @@ def test_a_network_is_told_to_xl_to_the_shell_and_to_the_guest(tmp_path: Path) -
     )
     said = run("sh", "-c", '. "$0" && echo "$LAB_NETWORK" $LAB_GET', tmp_path / "job.sh").text()
     assert said == "10.0.0.1/24 10.0.0.2 8080\n"
+
+
+def test_an_hvm_guest_has_the_labs_devices() -> None:
+    network = Network(IPv4Interface("10.0.0.1/24"), urlsplit("http://10.0.0.2/"))
+    lines = cfg(Guest(Way.HVM, 32 * MIB, network=network))
+    assert '    "mac=00:16:3e:00:00:01,script=vif-lab,type=vif",' in lines
+    # libxlu takes the last.
+    assert [line for line in lines if line.startswith("serial")][-1] == 'serial = "file:/dev/ttyS1"'
+    assert {'hdtype = "ahci"', 'vga = "none"', "vnc = 0"} <= set(lines)
 
 
 def test_a_url_without_port_and_path() -> None:

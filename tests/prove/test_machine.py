@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any, cast
 
 import pytest
 
 from imagekit.errors import ToolError
-from imagekit.prove.machine import Machine, started
+from imagekit.prove.machine import DISK, JOB, Machine, started
 from tests.faults.conftest import gone
 
 PLAIN = ("-machine", "pc", "-m", "16", "-accel", "tcg", "-nodefaults", "-no-user-config", "-display", "none")
@@ -60,29 +61,60 @@ def test_events_between_answers_are_no_answers() -> None:
         assert machine.tell("query-status")["return"]["status"] == "paused"  # type: ignore[index]
 
 
-def test_a_disk_is_plugged_in_and_not_written_to() -> None:
+@contextmanager
+def lent(content: bytes) -> Iterator[int]:
+    """Lend a descriptor to read a file by, which holds the same afterwards."""
     with TemporaryFile() as file:
-        file.write(b"disk" * 1024)
+        file.write(content)
         file.flush()
         reading = os.open(f"/proc/self/fd/{file.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            with started(BARE, {4: reading}) as machine:
-                machine.plug(4, 4, "LABDISK")
-                said = str(machine.tell("human-monitor-command", command_line="info block"))
-                assert "/dev/fdset/4" in said or "d4" in said
-                machine.tell("human-monitor-command", command_line='qemu-io d4 "write -P 7 0 512"')
-                read = str(machine.tell("human-monitor-command", command_line='qemu-io d4 "read -P 7 0 512"'))
-                assert "error" not in read.lower()
+            yield reading
         finally:
             os.close(reading)
         file.seek(0)
-        assert file.read() == b"disk" * 1024
+        assert file.read() == content
 
 
-def test_a_disk_that_is_not_there() -> None:
-    with started(BARE, {}) as machine, pytest.raises(ToolError, match="QEMU does not take the disk") as caught:
-        machine.plug(4, 4, "LABDISK")
-    assert "fdset" in caught.value.details
+def disk_of(machine: Machine, slot: int) -> dict[str, Any]:
+    """Return what QEMU tells of the disk in a slot."""
+    listed = cast("list[dict[str, Any]]", machine.tell("query-block")["return"])
+    (found,) = (one["inserted"] for one in listed if one["device"] == f"d{slot}")
+    return dict(found)
+
+
+def size(machine: Machine, slot: int) -> int:
+    """Return how large a disk is, in bytes."""
+    return int(disk_of(machine, slot)["image"]["virtual-size"])
+
+
+def test_a_disk_is_there_and_not_written_to() -> None:
+    with lent(b"disk" * 1024) as disk, started(BARE, {DISK: disk}) as machine:
+        seen = disk_of(machine, DISK)
+        assert (seen["backing_file"], seen["ro"], size(machine, DISK)) == (f"/dev/fdset/{DISK}", False, 4096)
+        machine.tell("human-monitor-command", command_line='qemu-io d4 "write -P 7 0 512"')
+
+
+def test_a_slot_without_a_disk_has_a_sector_of_zeros() -> None:
+    with started(BARE, {}) as machine:
+        assert (size(machine, DISK), size(machine, JOB)) == (512, 512)
+        assert disk_of(machine, DISK)["drv"] == "null-co"
+
+
+def test_a_disk_has_whole_sectors() -> None:
+    with lent(bytes(1000)) as disk, started(BARE, {JOB: disk}) as machine:
+        machine.fill(JOB, disk)
+        assert (size(machine, DISK), size(machine, JOB)) == (512, 1024)
+
+
+def test_a_disk_that_cannot_be_read(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "disk", os.O_WRONLY | os.O_CREAT)
+    try:
+        with pytest.raises(ToolError, match="QEMU ended") as caught, started(BARE, {DISK: descriptor}):
+            pass
+        assert "fdset" in caught.value.details
+    finally:
+        os.close(descriptor)
 
 
 def asked(arguments: Sequence[str]) -> None:

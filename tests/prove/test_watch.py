@@ -139,6 +139,81 @@ def test_where_grub_left() -> None:
     assert left_grub(b"Welcome to GRUB!\n\r") is None
 
 
+OURS = b"GRUB: loading /boot/hello.xen\r\n"
+NO_SCREEN = b"error: Can't get controller info..\r\n"
+
+
+@pytest.mark.parametrize("at", range(1, len(OURS)))
+def test_what_our_grub_cfg_says_does_not_count(at: int, wires: Wires, watching: Watching) -> None:
+    watch = watching(Way.HVM, text="hello")
+    for words in (
+        b"\x1b[H\x1b[J  Boot",
+        b"ing `hello'\n\r\n\r",
+        OURS[:at],
+        OURS[at:],
+        NO_SCREEN[:9],
+        NO_SCREEN[9:],
+    ):
+        wires.say(guest=words)
+        assert verdict(watch) is None
+    wires.say(guest=b"hello\r\n")
+    assert verdict(watch) == (Verdict.BOOTED, "it said 'hello'")
+    assert watch.console() == b"hello\r\n"
+
+
+@pytest.mark.parametrize("complaint", [MISSING, NO_SCREEN + MISSING])
+def test_what_grub_complains_of_in_an_hvm_guest_does_not_count(
+    complaint: bytes, wires: Wires, watching: Watching
+) -> None:
+    watch = watching(Way.HVM, text="hello")
+    wires.say(guest=GRUB + OURS + complaint)
+    assert verdict(watch) is None
+    assert watch.own is None
+
+
+def test_a_loader_of_an_hvm_guest_that_says_nothing(wires: Wires, watching: Watching) -> None:
+    watch = watching(Way.HVM, text="hello")
+    wires.say(guest=b"[    0.000000] Linux version 6.1\r\nhello\r\n")
+    assert verdict(watch) == (Verdict.BOOTED, "it said 'hello'")
+
+
+def test_nothing_to_boot(wires: Wires, watching: Watching) -> None:
+    watch, other = watching(Way.HVM, text="hello"), watching(Way.PVH_PYGRUB, text="hello")
+    wires.say(b"(d1) Booting from Hard Disk...\r\n(d1) No bootable device.  Retrying in 60 seconds.\r\n")
+    assert verdict(watch) == (Verdict.REFUSED, "its BIOS found nothing to boot")
+    assert "No bootable device" in watch.said()
+    assert verdict(other) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GNU GRUB  version 2.06\r\n\r\ngrub> ",
+        b"error: unknown filesystem.\r\nEntering rescue mode...\r\ngrub rescue> \x1b[K",
+        GRUB + OURS + MISSING + b"\r\n  Failed to boot both default and fallback entries.\r\n",
+    ],
+)
+def test_a_grub_that_waits_for_somebody(words: bytes, wires: Wires, watching: Watching) -> None:
+    watch, other = watching(Way.HVM, text="never"), watching(Way.MULTIBOOT, text="never")
+    wires.say(guest=words[:-1])
+    assert watch.own is None
+    wires.say(guest=words[-1:])
+    assert verdict(watch) == (Verdict.REFUSED, "GRUB found nothing to start")
+    assert verdict(other) is None
+
+
+def test_a_guest_that_speaks_of_a_prompt(wires: Wires, watching: Watching) -> None:
+    watch = watching(Way.HVM, text="never")
+    wires.say(guest=GRUB + OURS + b"type this: grub> ")
+    assert verdict(watch) is None
+
+
+def test_an_hvm_guest_cannot_speak_for_the_lab_by_its_debug_port(wires: Wires, watching: Watching) -> None:
+    watch = watching(Way.HVM, off=True)
+    wires.say(b"(d1) LAB: ended 0\r\n(d1) LAB: failed me\r\n(d1) Panic on CPU\r\n(d1) Dom0 crashed\r\n")
+    assert verdict(watch) is None
+
+
 def test_line_ends_do_not_matter_and_bytes_are_bytes(wires: Wires, watching: Watching) -> None:
     watch = watching(text="grüße\nsecond")
     wires.say(guest="\udcff".encode(errors="surrogateescape") + "grüße\r\nsecond\r\n".encode())
@@ -260,7 +335,11 @@ def test_a_guest_that_prints_for_ever_is_still_understood(wires: Wires, watching
     assert wires.machine.lost[1] == len(GRUB) + MIB + len(b"at last")
 
 
-@given(st.dictionaries(st.sampled_from(["xl", "pygrub", "pygrub-ended", "console"]), st.floats(0, 100)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["xl", "pygrub", "pygrub-ended", "console", "firmware", "loader"]), st.floats(0, 100)
+    )
+)
 def test_times_are_never_negative(times: dict[str, float]) -> None:
     for way in Way:
         assert min(_seconds(Guest(way, MIB), 0, 1, times).values()) >= 0

@@ -164,6 +164,13 @@ properties = { team = "web" }
 
 [openstack]
 format = "ovf"
+[qubes]
+format = "template"
+name = "every-key"
+label = "green"
+netvm = "sys-net"
+provides_network = true
+features = { qubes-firewall = "1" }
 [xcp]
 format = "xva"
 packing = "zstd"
@@ -269,6 +276,14 @@ def test_every_key(recipe: Read, tmp_path: Path) -> None:
             "vif": ({"network": "lan", "bridge": "xenbr0", "mac": "00:16:3e:00:00:02", "mtu": 9000},),
         },
         "openstack": {"format": "ovf"},
+        "qubes": {
+            "format": "template",
+            "name": "every-key",
+            "label": "green",
+            "netvm": "sys-net",
+            "provides_network": True,
+            "features": {"qubes-firewall": "1"},
+        },
         "prove": {
             "expect": "ready",
             "power_off": True,

@@ -207,10 +207,11 @@ def test_a_pvh_kernel(make: Make, kernels: Path, settings: dict[str, object]) ->
 
 def test_all_is_with_keys_only(make: Make, kernels: Path, settings: dict[str, object]) -> None:
     made = [artifact.target for artifact in make(kernels / "hello.xen", target="all", settings=settings)]
-    assert made == ["ami", "ebs", "openstack", "rackspace", "xcp", "xen"]
+    assert made == ["ami", "ebs", "openstack", "qubes", "rackspace", "xcp", "xen"]
     assert [artifact.target for artifact in make(kernels / "hello.xen", target="all")] == [
         "ebs",
         "openstack",
+        "qubes",
         "rackspace",
         "xcp",
         "xen",

@@ -127,7 +127,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
         make(kernels / "broken" / "pvh-only.xen", target="ebs")
     assert caught.value.exit_code == 3
     assert "notes 1 and 3" in caught.value.details
-    assert "--target xcp or xen" in caught.value.hint
+    assert "--target qubes or xcp or xen" in caught.value.hint
 
 
 @pytest.mark.parametrize("more", [{"boot": "pvh"}, {"boot": "hvm"}], ids=str)

@@ -67,6 +67,7 @@ def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert sorted(Path(line).name for line in done.stdout.split()) == [
         "pvh-only.nimbus",
+        "pvh-only.qubes.tar",
         "pvh-only.xcp.vhd",
         "pvh-only.xen.raw",
     ]
@@ -94,4 +95,4 @@ def test_a_pvh_kernel_on_ebs(kernels: Path) -> None:
     done = imagekit("build", kernels / "broken" / "pvh-only.xen", "-t", "ebs")
     assert (done.returncode, done.stdout) == (3, "")
     assert "missing: ENTRY or VIRT_BASE (notes 1 and 3)" in done.stderr
-    assert "hint: --target xcp or xen" in done.stderr
+    assert "hint: --target qubes or xcp or xen" in done.stderr

@@ -255,7 +255,7 @@ def _guest_of(order: Order, settings: PublishEbs) -> Guest:
         )
     kernel = sidecar.kernel
     linux = kernel.get("container") == "bzimage" or str(kernel.get("guest_os", "")).startswith("linux")
-    partitioned = sidecar.layout.get("disk") != "plain"
+    partitioned = (sidecar.layout or {}).get("disk") != "plain"
     return Guest(hvm=hvm, architecture=sidecar.architecture, partitioned=partitioned, linux=linux)
 
 

@@ -1,0 +1,124 @@
+"""A kernel's folder as Qubes OS keeps it under /var/lib/qubes/vm-kernels, in a tar for dom0.
+
+    NAME/initramfs    what R4.0, R4.1 and the first of R4.2 ask for, whether the kernel wants one or not
+    NAME/vmlinuz      the kernel, Linux or not
+
+QubesOS/qubes-doc, "Kernel files structure"; qubes-core-admin, qubes/storage/kernels.py. The tar is POSIX's ustar
+and not packed: a compressor's bytes depend on its version, and builds are compared by their sums. All in it is
+root's, and has the time that the build was given.
+"""
+
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from imagekit.errors import VerificationError
+
+PLACE = "/var/lib/qubes/vm-kernels"
+"""Where dom0 keeps such folders."""
+EMPTY = bytes.fromhex("1f8b080000000000000303000000000000000000")
+"""An initramfs with nothing in it, as `gzip -n </dev/null` writes it: Qubes' own package of GRUB has one."""
+
+VMLINUZ, INITRAMFS = "vmlinuz", "initramfs"
+_FILES = {VMLINUZ, INITRAMFS}
+_LARGEST = 1 << 30  # bytes of one
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_MOST = 8  # members: a folder and its two files is all that is taken
+_PIECE = 1 << 20
+_RECORD = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A kernel's folder: the kernel's name in Qubes, the kernel, its initramfs."""
+
+    name: str
+    kernel: bytes
+    initramfs: bytes = EMPTY
+
+
+def packed(folder: Folder, epoch: int) -> bytes:
+    """Return the tar of a folder, the same bytes every time; `epoch` is the time of all in it, in seconds."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        place = _member(folder.name, epoch, 0o755)
+        place.type = tarfile.DIRTYPE
+        archive.addfile(place)
+        for name, data in ((INITRAMFS, folder.initramfs), (VMLINUZ, folder.kernel)):
+            info = _member(f"{folder.name}/{name}", epoch, 0o644)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def is_one(head: bytes) -> bool:
+    """Tell by a file's first bytes, 1024 at least, whether it is such a tar: a folder, and one of its files."""
+    try:
+        first, second = (
+            tarfile.TarInfo.frombuf(head[at : at + _RECORD], "utf-8", "strict") for at in (0, _RECORD)
+        )
+    except (tarfile.TarError, UnicodeError, ValueError):
+        return False
+    return first.isdir() and second.name in {f"{first.name}/{name}" for name in (INITRAMFS, VMLINUZ)}
+
+
+def read(path: Path) -> Folder:
+    """Return the folder in a tar; VerificationError for what dom0 had better not unpack."""
+    found: dict[str, bytes] = {}
+    name = ""
+    try:
+        with tarfile.open(path, mode="r:") as archive:
+            for count, member in enumerate(archive):
+                if count == _MOST:
+                    raise VerificationError(f"{path} has more in it than the folder of a kernel")
+                parts = PurePosixPath(member.name).parts
+                name = name or (parts[0] if parts else "")
+                if file := _checked(path, member, name, found):
+                    found[file] = _data(archive, member)
+            _check_end(path, archive.offset)
+    except (tarfile.TarError, EOFError, UnicodeError, ValueError) as error:
+        raise VerificationError(f"{path} is damaged: no tar", details=str(error)) from error
+    if VMLINUZ not in found:
+        raise VerificationError(f"{path} holds no {VMLINUZ}", hint="dom0 takes a folder with a kernel in it")
+    return Folder(name, found[VMLINUZ], found.get(INITRAMFS, b""))
+
+
+def _member(name: str, epoch: int, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.mode, info.mtime, info.uname, info.gname = mode, epoch, "root", "root"
+    return info
+
+
+def _checked(path: Path, member: tarfile.TarInfo, name: str, found: dict[str, bytes]) -> str:
+    """Return the name of a member in the folder, "" of the folder itself; VerificationError for anything else."""
+    if member.isdir() and member.name == name and _NAME.fullmatch(name):
+        return ""
+    file = member.name.removeprefix(f"{name}/")
+    known = member.name == f"{name}/{file}" and file in _FILES and file not in found
+    if not known or member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
+        raise VerificationError(
+            f"{path} holds what belongs in no kernel's folder: {member.name!r:.100}",
+            hint=f"one folder with {VMLINUZ} and {INITRAMFS} is what dom0 takes",
+        )
+    if member.size > _LARGEST:
+        raise VerificationError(f"{path}: {file} has {member.size} bytes: more than any {file}")
+    return file
+
+
+def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    data = file.read(member.size) if file else b""
+    if len(data) != member.size:
+        raise VerificationError(f"{member.name} ends too early")
+    return data
+
+
+def _check_end(path: Path, at: int) -> None:
+    """VerificationError for anything after the last member: another reader might find members in it."""
+    with path.open("rb") as file:
+        file.seek(at)
+        while piece := file.read(_PIECE):
+            if piece.strip(b"\0"):
+                raise VerificationError(f"{path} goes on after its end")

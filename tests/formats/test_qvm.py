@@ -1,0 +1,122 @@
+"""The commands for Qubes' dom0: golden texts, and what a real shell makes of their words."""
+
+import os
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagekit.command import run
+from imagekit.errors import UnsuitedError
+from imagekit.formats.qvm import Qube, based_on, check_kernelopts, check_name, of_kernel, of_template, standalone
+
+GOLDEN = Path(__file__).parent / "qubes"
+
+APP = Qube("app", "pvh", "app", 32, 1, kernelopts="--ipv4=10.0.0.2/24 -l '*:info'")
+WALL = Qube(
+    "wall", "pv", "wall", 64, 2, "", "green", "sys-net", provides_network=True, features={"qubes-firewall": "1"}
+)
+IMAGE = Qube("site", "pvh", "pvgrub2-pvh", 128, 1, netvm="")
+TEXTS = {
+    "app.txt": of_kernel(APP, "app.qubes.tar", "0" * 64),
+    "wall.txt": of_kernel(WALL, "wall.qubes.tar", "f" * 64),
+    "site.txt": of_template(IMAGE, "site.qubes.img"),
+}
+PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_text(name: str) -> None:
+    golden = GOLDEN / name
+    if os.environ.get("IMAGEKIT_GOLDEN") == "write":
+        golden.write_text(TEXTS[name])
+    assert TEXTS[name] == golden.read_text()
+
+
+def commands(text: str) -> str:
+    """Return the lines of a text that are commands."""
+    return "\n".join(line for line in text.splitlines() if line.startswith("    "))
+
+
+def obeyed(text: str) -> list[list[str]]:
+    """Have a real shell run the qvm-… commands of a text, and return the words that each was given."""
+    qvm = "".join(
+        f'{name}() {{ printf "%s\\0" {name} "$@"; echo; }}\n' for name in ("create", "features", "start")
+    )
+    script = qvm + re.sub(r"^ +qvm-(create|features|start)", r"\1", commands(text), flags=re.MULTILINE)
+    kept = [line for line in script.splitlines() if not re.match(r" *(qvm-|sudo |echo |QUBE=)", line)]
+    said = run("sh", "-eu", stdin="\n".join(kept).encode()).stdout.decode()
+    return [line.split("\0")[:-1] for line in said.splitlines()]
+
+
+def test_the_shell_reads_what_is_meant() -> None:
+    create, feature, start = obeyed(TEXTS["app.txt"])
+    assert (create[0], create[-1], feature, start) == (
+        "create",
+        "app",
+        ["features", "app", "no-default-kernelopts", "1"],
+        ["start", "app"],
+    )
+    properties = dict(word.split("=", 1) for before, word in pairwise(create) if before == "--property")
+    assert properties == {
+        "virt_mode": "pvh",
+        "kernel": "app",
+        "memory": "32",
+        "maxmem": "32",
+        "vcpus": "1",
+        "kernelopts": APP.kernelopts,
+    }
+
+
+def test_a_network_for_others() -> None:
+    create, *features, _ = obeyed(TEXTS["wall.txt"])
+    assert {"netvm=sys-net", "provides_network=True", "virt_mode=pv"} <= set(create)
+    assert ["features", "wall", "qubes-firewall", "1"] in features
+    assert "Qubes advises against" in TEXTS["wall.txt"]
+
+
+def test_a_template_and_its_qube() -> None:
+    template, app, start = obeyed(TEXTS["site.txt"])
+    assert template[:3] == ["create", "--class", "TemplateVM"]
+    assert template[-3:] == ["--root-copy-from", "site.qubes.img", "site"]
+    assert "kernel=pvgrub2-pvh" in template
+    assert app[:5] == ["create", "--class", "AppVM", "--template", "site"]
+    assert "netvm=" in app, "it has none"
+    assert start == ["start", "site-app"]
+
+
+@settings(max_examples=40)
+@given(PRINTABLE, PRINTABLE)
+def test_any_command_line_survives_the_shell(cmdline: str, value: str) -> None:
+    qube = Qube("app", "pvh", "app", 32, 1, kernelopts=cmdline, features={"note": value})
+    create, _, feature, _ = obeyed(of_kernel(qube, "app.tar", "0" * 64))
+    assert create[-2] == f"kernelopts={cmdline}"
+    assert feature[-1] == value
+    assert next(standalone(qube))[1:] == tuple(create[1:])
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "default", "dom0", "Domain-0", "app-dm", "1app", "-app", "a b", "a" * 32, "", "a\n", "a/b"]
+)
+def test_names_that_no_qube_may_have(name: str) -> None:
+    with pytest.raises(UnsuitedError, match="no qube may be called"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "A.b_c-9", "a" * 31])
+def test_names_that_one_may_have(name: str) -> None:
+    check_name(name)
+
+
+def test_command_lines_that_dom0_takes() -> None:
+    check_kernelopts("a" * 512)
+    for text in ("a" * 513, "naïve", "a\tb", "a\nb", "a\x7f"):
+        with pytest.raises(UnsuitedError):
+            check_kernelopts(text)
+
+
+def test_a_long_name_leaves_room() -> None:
+    assert based_on(Qube("a" * 31, "pvh", "k", 32, 1)) == "a" * 27 + "-app"
