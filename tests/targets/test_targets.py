@@ -98,7 +98,7 @@ def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> N
         "pvh-only.xcp.vhd",
         "pvh-only.xen.raw",
     ]
-    assert "pvh-only: not for ebs: it has no entry for PV" in done.stderr
+    assert "pvh-only: not for ebs: as PV: it has no entry for PV" in done.stderr
     as_json = json.loads(imagekit(*arguments, "--json").stdout)
     assert [skip["target"] for skip in as_json["skipped"] if skip["target"] == "ebs"] == ["ebs"]
     assert all(skip["reason"] for skip in as_json["skipped"])
