@@ -123,7 +123,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
     assert (content["layout"]["disk"], content["length"]) == ("mbr", GIB)
     assert content["blocks"] == blocks(artifact.path)
     assert content["blocks"][0][0] == 0, "the boot sector is uploaded, too"
-    with pytest.raises(KernelError, match="as PV: it has no entry for PV, .*; as HVM: GRUB finds no") as caught:
+    with pytest.raises(KernelError, match=r"as PV: it has no entry for PV, .*; as HVM: GRUB finds no") as caught:
         make(kernels / "broken" / "pvh-only.xen", target="ebs")
     assert caught.value.exit_code == 3
     assert "notes 1 and 3" in caught.value.details

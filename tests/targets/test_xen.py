@@ -97,7 +97,7 @@ def test_a_kernel_that_cannot(
 
 
 def test_a_file_in_dom0_starts_no_hvm_guest(make: Make, kernels: Path) -> None:
-    with pytest.raises(KernelError, match="kernel comes from its disk, and xen.loader is direct") as caught:
+    with pytest.raises(KernelError, match=r"kernel comes from its disk, and xen\.loader is direct") as caught:
         make(kernels / "hello-pvh.xen", settings={"boot": "hvm", "xen.loader": "direct"})
     assert caught.value.details == 'missing: xen.loader = "pygrub"'
 
