@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from imagekit import guests, stages, targets
+from imagekit import stages, targets
 from imagekit.build import Runner
 from imagekit.errors import ImagekitError, RecipeError
 from imagekit.filesystem import Lvm
@@ -58,10 +58,11 @@ class Candidate:
 
         A guest type that comes first by the kernel packed anew comes before a later one by the kernel as it is.
         """
-        job, refusal = self.job, targets.load(target).refusal
+        job, module = self.job, targets.load(target)
         if not can_repack(job.facts):
             return job
-        for guest in guests.order(job.image):
+        refusal = module.refusal
+        for guest in targets.guests(target, job.image):
             image = job.image.model_copy(update={"boot": guest})
             if refusal(job.facts, image) is None:
                 return job

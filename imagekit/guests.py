@@ -4,9 +4,9 @@ They are tried in the order in which a system has them: PV, PVH, HVM; for Qubes 
 leaves it open, the first one that boots is taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from imagekit.errors import UnsuitedError
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
@@ -64,7 +64,7 @@ def check_readable(image: Image, way: Way) -> None:
     if image.disk.lvm is None and kind in READS[name]:
         return
     told = "LVM" if image.disk.lvm else "FAT" if kind.startswith("fat") else kind
-    hint = 'disk.boot = "64MiB" and a layout of mbr or gpt: an ext2 partition for /boot; or a type that it reads: '
+    hint = 'disk.boot = "64MiB": an ext2 partition for /boot; or a type that it reads: '
     raise UnsuitedError(f"{name} reads no {told}", hint=hint + ", ".join(sorted(READS[name])))
 
 
@@ -83,19 +83,30 @@ def refusal_of(facts: KernelFacts, image: Image, ways: Ways, system: str) -> Ref
     """Tell why no guest type that system and image allow boots this kernel: of that which it has an entry for."""
     allowed = _allowed(image, ways)
     if not allowed:
-        named = " or ".join(f'"{guest}"' for guest in ("auto", *ways))
         reason = f"{system} has no {image.boot.upper()} guests, and the image asks for one"
-        return Refusal(reason, f"boot = {named}", next(iter(ways.values())))
+        return Refusal(reason, "", next(iter(ways.values())))
     found = [refusal for guest in allowed if (refusal := why_not(facts, ways[guest])) is not None]
     if len(found) < len(allowed):
         return None
-    telling = (one for one in found if facts.kind in {"none", "both"} or facts.kind.value in one.way.value)
-    return next(telling, found[0])
+    telling = [one for one in found if facts.kind in {"none", "both"} or facts.kind.value in one.way.value]
+    return telling[0] if telling else _joined(allowed, found)
 
 
-def order(image: Image) -> tuple[Guest, ...]:
-    """Return the guest types that the image allows, in the order in which they are tried."""
-    return get_args(Guest) if image.boot == "auto" else (image.boot,)
+def host_refusal(facts: KernelFacts, image: Image, target: Literal["xen", "xcp"], system: str) -> Refusal | None:
+    """Tell the same of a host, with the loader that the recipe has in the target's table."""
+    loader: Loader = getattr(image, target).loader
+    if loader == "direct" and image.boot == "hvm":
+        reason = f"an HVM guest's kernel comes from its disk, and {target}.loader is direct"
+        return Refusal(reason, f'{target}.loader = "pygrub"', Way.HVM)
+    return refusal_of(facts, image, HOST[loader], system)
+
+
+def _joined(guests: Iterable[Guest], found: Sequence[Refusal]) -> Refusal:
+    """Return one refusal of several guest types, none of which the kernel is made for."""
+    if len(found) == 1:
+        return found[0]
+    reasons = (f"as {guest.upper()}: {one.reason}" for guest, one in zip(guests, found, strict=True))
+    return Refusal("; ".join(reasons), "; or ".join(one.missing for one in found if one.missing), found[0].way)
 
 
 def _allowed(image: Image, ways: Ways) -> tuple[Guest, ...]:

@@ -13,8 +13,9 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666, durable: bool 
     A kill -9 alone leaves something beside it: `.NAME.PID.THREAD.imagekit`.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.imagekit")
+    beside.unlink(missing_ok=True)  # of a killed process that had our numbers, or somebody's trap
     try:
-        with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             if durable:
                 file.flush()

@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 
@@ -26,6 +27,19 @@ def test_it_is_its_owners_alone(tmp_path: Path) -> None:
         os.umask(before)
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("secret", "open")]
     assert modes == [0o600, 0o664]
+
+
+def test_a_trap_beside_it_catches_nothing(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    beside = tmp_path / f".record.{os.getpid()}.{get_ident()}.imagekit"
+    beside.symlink_to(victim)
+    write_whole(tmp_path / "record", b"new")
+    assert (victim.read_bytes(), (tmp_path / "record").is_symlink()) == (b"mine", False)
+    beside.write_bytes(b"left by one that was killed")
+    write_whole(tmp_path / "record", b"newer", mode=PRIVATE)
+    assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == PRIVATE
+    assert sorted(os.listdir(tmp_path)) == ["record", "victim"]
 
 
 def test_what_cannot_be_put_there_leaves_nothing(tmp_path: Path) -> None:

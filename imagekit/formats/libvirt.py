@@ -28,6 +28,8 @@ def domain_xml(domain: Domain) -> str:
     _leaf(root, "memory", str(domain.memory), unit="MiB")
     _leaf(root, "vcpu", str(domain.vcpus))
     _boot(root, domain)
+    if domain.boot == "bios":
+        _features(root)
     for policy in ("on_poweroff", "on_reboot", "on_crash"):
         _leaf(root, policy, getattr(domain, policy))
     _devices(root, domain)
@@ -50,6 +52,13 @@ def _boot(root: ET.Element, domain: Domain) -> None:
         _leaf(os, "initrd", _absolute(domain.ramdisk))
     if domain.cmdline:
         _leaf(os, "cmdline", domain.cmdline)
+
+
+def _features(root: ET.Element) -> None:
+    """Name what xl has by itself: libvirt's driver switches off what is not named (libxl_conf.c)."""
+    features = ET.SubElement(root, "features")
+    for name in ("acpi", "apic", "pae"):
+        ET.SubElement(features, name)
 
 
 def _devices(root: ET.Element, domain: Domain) -> None:

@@ -64,7 +64,7 @@ def _xm_settings(domain: Domain) -> Iterator[tuple[str, _Value]]:
     yield from _boot(domain, cmdline_key="extra")
     yield "memory", domain.memory
     yield "vcpus", domain.vcpus
-    if domain.memory % 2 == 0:
+    if domain.kind == "pv" and domain.memory % 2 == 0:
         # Fewer TLB misses. Only for whole pages of 2 MiB: xend would lose the odd one.
         yield "superpages", 1
     if domain.disks:
@@ -76,6 +76,7 @@ def _boot(domain: Domain, cmdline_key: str) -> Iterator[tuple[str, _Value]]:
     if domain.boot == "bios":
         yield "boot", "c"
         yield "serial", "pty"
+        yield "vnc", 0  # else there is a screen that anybody on the host may look at
     elif domain.kernel is None:
         yield "bootloader", domain.bootloader
     else:

@@ -11,13 +11,13 @@ are found by the entry-point group `imagekit.targets`.
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Protocol, cast
+from typing import Protocol, cast, get_args
 
 from imagekit.errors import ToolError, UsageError
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output
 from imagekit.recipe import Image
-from imagekit.stages import Job
+from imagekit.stages import Guest, Job
 
 GROUP = "imagekit.targets"
 
@@ -61,6 +61,12 @@ def extension(target: str, image: Image) -> str:
     module = load(target)
     by_image = getattr(module, "extension", None)
     return str(by_image(image)) if by_image else module.EXTENSION
+
+
+def guests(target: str, image: Image) -> tuple[Guest, ...]:
+    """Return the guest types that an image allows, in the order in which a target tries them."""
+    known = getattr(load(target), "WAYS", get_args(Guest))
+    return tuple(known) if image.boot == "auto" else (image.boot,)
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import cast
 from imagekit.errors import UnsuitedError
 from imagekit.formats import vhd, xva
 from imagekit.formats.xapi import Appliance, Interface, Kind
-from imagekit.guests import HOST, check_readable, choose, refusal_of
+from imagekit.guests import HOST, check_readable, choose, host_refusal
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Input, Json, Output, Step
 from imagekit.recipe import Image, Xcp
@@ -34,9 +34,7 @@ def extension(image: Image) -> str:
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why none of the guest types that the image allows boots this kernel."""
-    direct = image.xcp.loader == "direct"
-    system = "xcp.loader = direct" if direct else "XenServer"
-    return refusal_of(facts, image, HOST[image.xcp.loader], system)
+    return host_refusal(facts, image, "xcp", "XenServer")
 
 
 def plan(job: Job) -> Output:

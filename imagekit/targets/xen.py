@@ -7,7 +7,7 @@ from imagekit.errors import RecipeError, UnsuitedError
 from imagekit.formats.domain import Disk, Domain, Vif
 from imagekit.formats.libvirt import domain_xml
 from imagekit.formats.xl import xl_cfg, xm_cfg
-from imagekit.guests import HOST, check_readable, choose, refusal_of
+from imagekit.guests import HOST, check_readable, choose, host_refusal
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Step
 from imagekit.recipe import MIB, Image
@@ -24,7 +24,7 @@ _IMAGES = PurePosixPath("/var/lib/xen/images")
 
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why none of the guest types that the image allows boots this kernel."""
-    return refusal_of(facts, image, HOST[image.xen.loader], _system(image))
+    return host_refusal(facts, image, "xen", "open-source Xen")
 
 
 def plan(job: Job) -> Output:
@@ -47,10 +47,6 @@ def plan(job: Job) -> Output:
     disk = disk_step(job, root_step(job, choice.guest), core=core_step(job, choice.guest))
     boot = {**choice.to_json(), "path": domain.disks[0].path}
     return output(job, "xen", disk, companions, boot)
-
-
-def _system(image: Image) -> str:
-    return "xen.loader = direct" if image.xen.loader == "direct" else "open-source Xen"
 
 
 def _domain(job: Job, guest: Guest) -> Domain:
