@@ -7,7 +7,7 @@ own tool makes it for sector 1, in one piece, is none that boots here.
 from collections.abc import Generator
 from pathlib import Path
 
-from imagekit.disk import core_of, grub_modules
+from imagekit.disk import SECTOR, boot_sector, core_of, grub_modules
 from imagekit.errors import ToolError, VerificationError
 from imagekit.formats.grub_core import Core, read_core
 from imagekit.guests import READS
@@ -29,14 +29,17 @@ _KERNEL, _RAMDISK = "kernel-by-grub", "ramdisk-by-grub"
 
 
 def by_grub(subject: Subject) -> Way | None:
-    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector."""
+    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector.
+
+    What GRUB's boot sector would load may be damaged: `check_grub` says so.
+    """
     if subject.claims is not None:
         way = subject.claims.boot.way
         return way if way in {Way.HVM, Way.MULTIBOOT} else None
     if subject.target == "qubes":
         return Way.MULTIBOOT
     try:
-        core_of(_before(subject.path, 1 << 20))
+        boot_sector(_before(subject.path, SECTOR))
     except ToolError:
         return None
     return Way.HVM

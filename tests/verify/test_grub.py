@@ -103,6 +103,23 @@ def test_a_menu_that_boots_something_else(image: Lie, text: str, line: str) -> N
 @pytest.mark.parametrize(
     "at, data, words",
     [
+        (512 + 0x1F4, b"\3", "the rest of it at sector 2"),
+        (1024 + 8, b"\0\0\0\0", "GRUB's core is damaged"),
+        (512, bytes(31 << 10), "the boot sector, or what it loads, is not GRUB's"),
+    ],
+)
+def test_a_damaged_one_without_a_sidecar(image: Lie, at: int, data: bytes, words: str) -> None:
+    """GRUB's boot sector starts it, and nothing that pygrub would."""
+    image.put(at, data)
+    image.sidecar.unlink()
+    with pytest.raises(VerificationError) as error:
+        list(verify(image.main, target="xen"))
+    assert words in f"{error.value.brief}\n{error.value.details}"
+
+
+@pytest.mark.parametrize(
+    "at, data, words",
+    [
         (0x5C, b"\2", "core.img at sector 1"),
         (0, bytes(64), "a jump over the BIOS parameter block"),
         (512 + 0x1F4, b"\3", "the rest of it at sector 2"),
