@@ -11,7 +11,7 @@ from imagekit import verify
 from imagekit.artifact import Sidecar, sidecar_path
 from imagekit.errors import KernelError, UsageError, VerificationError
 from imagekit.formats import vm_kernel
-from imagekit.kernel import Kind, Way, read_kernel
+from imagekit.kernel import Kind, Way, read_kernel, why_not
 from imagekit.prove.job import DIRECT
 from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
 from imagekit.unwrap import Form, form_of
@@ -75,11 +75,8 @@ def subject(
         digest=digest,
         claims=claims,
     )
-    if found.way is Way.HVM and claims is None and _is_kernel(booted):
-        raise UsageError(
-            f"{path} is a kernel, and an HVM guest boots from a disk", hint="imagekit build --boot hvm makes one"
-        )
     if found.way not in DIRECT:
+        _refuse_kernel(found, path)
         return found
     return _from_folder(found, path) if form_of(path) is Form.VM_KERNEL else _with_kernel(found)
 
@@ -90,6 +87,16 @@ def _own_way(claims: Claims | None, target: str | None, path: Path) -> Way:
     if form_of(path) is Form.VM_KERNEL:
         return Way.PVH
     return _WAYS.get(target or "", Way.PYGRUB_PV)
+
+
+def _refuse_kernel(found: Subject, path: Path) -> None:
+    """UsageError where what is booted is a kernel, with no disk around it."""
+    if form_of(path) is Form.VM_KERNEL or (found.claims is None and _is_kernel(found.path)):
+        more = " --boot hvm" if found.way is Way.HVM else ""
+        raise UsageError(
+            f"{path} is a kernel, and by {found.way.value} a guest boots from a disk",
+            hint=f"imagekit build{more} makes one of a kernel; without one: --by {', '.join(sorted(DIRECT))}",
+        )
 
 
 def _from_folder(found: Subject, path: Path) -> Subject:
@@ -114,10 +121,12 @@ def _with_kernel(found: Subject) -> Subject:
 
 
 def _is_kernel(path: Path) -> bool:
+    """Tell whether a file is a kernel that Xen or GRUB loads."""
     try:
-        return read_kernel(path).kind is not Kind.NONE
+        facts = read_kernel(path)
     except KernelError:
         return False
+    return facts.kind is not Kind.NONE or why_not(facts, Way.HVM) is None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What is booted: the artifact's own bytes by its own way, and nothing that its sidecar does not stand for."""
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from imagekit.kernel import Way
 from imagekit.prove import Subject, subject
 from imagekit.prove.subject import disk
 from imagekit.sparse import digest_file
+from imagekit.unwrap import unwrapped
+from tests.kernel.elf_builder import EM_386, Builder, Segment
 
 MIB = 1 << 20
 Of = Callable[..., Path]
@@ -178,3 +181,33 @@ def test_the_companion_is_the_kernel_of_a_direct_boot(of: Of, kernels: Path) -> 
     beside.unlink()
     with pytest.raises(VerificationError, match=r"\.xen is not what the sidecar says"):
         found(path)
+
+
+NO_DISK = "is a kernel, and by {} a guest boots from a disk"
+
+
+@pytest.mark.parametrize("way", [Way.HVM, Way.MULTIBOOT, Way.PYGRUB_PV, Way.PV_GRUB, Way.PVH_PYGRUB])
+def test_a_kernel_is_no_disk(way: Way, kernels: Path, tmp_path: Path) -> None:
+    multiboot = tmp_path / "multiboot.elf"
+    header = struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF)
+    multiboot.write_bytes(Builder((Segment(content=header),), bits=32, machine=EM_386).build())
+    for path in (kernels / "hello.xen", kernels / "hello-pvh.xen", multiboot):
+        with pytest.raises(UsageError, match=NO_DISK.format(way.value)) as caught:
+            found(path, way=way)
+        assert ("--boot hvm" in caught.value.hint) == (way is Way.HVM)
+
+
+@pytest.mark.parametrize("way", [Way.HVM, Way.MULTIBOOT, Way.PYGRUB_PV])
+def test_neither_is_a_kernel_for_qubes_dom0(way: Way, of: Of) -> None:
+    path = of("hello-pvh.xen", "qubes")
+    with unwrapped(path, None) as raw:
+        for _ in ("with its sidecar", "alone"):
+            with pytest.raises(UsageError, match=NO_DISK.format(way.value)):
+                subject(path, target=None, way=way, memory=None, raw=raw)
+            sidecar_path(path).unlink(missing_ok=True)
+        assert subject(path, target=None, way=Way.PVH, memory=None, raw=raw).kernel
+
+
+def test_what_a_disk_is_called_does_not_matter(of: Of) -> None:
+    path = of("hello-pvh.xen", "qubes", **{"qubes.format": "template"})
+    assert (found(path).way, found(path).disk, found(path, way=Way.HVM).way) == (Way.MULTIBOOT, True, Way.HVM)
