@@ -25,7 +25,7 @@ from imagekit.errors import ToolError
 from imagekit.plan import Input, Json
 
 _PACKAGE = "grub-pc-bin"
-_FOLDERS = ("/usr/lib/grub/i386-pc", "/usr/share/grub2/i386-pc", "/usr/share/grub/i386-pc")
+_FOLDERS = ("/usr/lib/grub/i386-pc", "/usr/share/grub/i386-pc")
 _FORMAT = "i386-pc"
 _PREFIX = "(hd0,msdos1)/boot/grub"  # the disk that the BIOS boots from is its first, GRUB's hd0
 _ALWAYS = ("biosdisk", "part_msdos", "normal", "serial", "terminal", "echo", "test", "boot")

@@ -53,7 +53,7 @@ def _unpacked(image: bytes) -> bytes:
     packed, length = _PAIR.unpack_from(image, _LENGTHS_AT)
     if not 0 < packed < len(image) or not 0 < length <= _LARGEST:
         raise ValueError(f"no core of GRUB's: {packed} bytes that unpack to {length}")
-    for end in _ends(image):
+    for end in _ends(image, packed):
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_FILTER])
         found = b""
         try:
@@ -65,9 +65,9 @@ def _unpacked(image: bytes) -> bytes:
     raise ValueError(f"no core of GRUB's: nothing unpacks to {length} bytes")
 
 
-def _ends(image: bytes) -> range:
+def _ends(image: bytes, packed: int) -> range:
     """Return where the packed bytes may end: where the zeros begin, or a little behind, as some may be its own."""
-    end = len(image.rstrip(b"\0"))
+    end = max(len(image.rstrip(b"\0")), packed)
     return range(end, min(end + _SPARE, len(image)) + 1)
 
 

@@ -128,6 +128,14 @@ def test_no_core_at_all(image: bytes) -> None:
         read_core(image)
 
 
+@pytest.mark.parametrize("there", [600, 1000, 2048])
+def test_a_core_that_is_cut_short_within_its_sectors(area: bytes, there: int) -> None:
+    """More is packed, it says, than lies before the zeros: nothing before its beginning is read for it."""
+    image = area[SECTOR : SECTOR + there]
+    with pytest.raises(ValueError, match="nothing unpacks to"):
+        read_core(image + bytes(len(area) - len(image)))
+
+
 @settings(max_examples=60)
 @given(st.data())
 def test_a_damaged_core_is_an_error_or_is_read(area: bytes, data: st.DataObject) -> None:
