@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from imagekit.publish.aws import blocks, sdk_put
+from imagekit.publish.aws import blocks, sdk_put, upload
 from imagekit.sparse import map_blocks
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     url = f"https://127.0.0.1:{port}"
     found = map_blocks(Path(path))
     target = blocks.Target(url, "eu-west-1", "snap-0123456789abcdef0", 64, encrypted=False)
-    options = blocks.Options(
+    options = upload.Options(
         workers=int(workers), quota=1e6, trust=lambda: ssl.create_default_context(cafile=certificate)
     )
     client = boto3.client(
@@ -40,7 +40,7 @@ def main() -> None:
     if how != "imagekit":
         sdk_put.upload(found, descriptor, target, client, options=options)
     else:
-        blocks.upload(found, descriptor, target, lambda: ("AKID", "secret", None), options=options)
+        upload.upload(found, descriptor, target, lambda: ("AKID", "secret", None), options=options)
     print(time.monotonic() - began, time.process_time() - cpu, len(found.blocks))
 
 

@@ -45,7 +45,10 @@ class PublishEbs(Model):
     root_device: str | None = Field(
         default=None,
         pattern=r"^/dev/(sd|xvd)[a-z][0-9]{0,2}$",
-        description="Default: /dev/xvda for HVM; for PV /dev/sda1 of a whole disk, /dev/sda of a partitioned one.",
+        description=(
+            "Default: /dev/xvda for HVM, which may be /dev/sda1 and no other; for PV /dev/sda1 of a whole disk, "
+            "/dev/sda of a partitioned one."
+        ),
     )
     volume_type: Literal["standard", "gp2", "io1", "st1", "sc1", "gp3"] = "gp2"
     encrypted: bool | None = Field(default=None, description="Default: as the account has it.")

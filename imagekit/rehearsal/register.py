@@ -29,6 +29,7 @@ _ALLOWED = (
 )
 _BOOT_MODES = {"legacy-bios", "uefi", "uefi-preferred"}
 _DESCRIPTION = 255
+_ROOTS_OF_HVM = {"sda1", "xvda"}  # EC2 User Guide, "Device names for volumes": reserved for root volumes
 
 
 def register(ask: Ask) -> dict[str, object]:
@@ -136,6 +137,9 @@ def _check_virtualization(ask: Ask, image: Image) -> None:
         if image.kernel or image.ramdisk:
             message = "An image of type hvm has no kernel and no RAM disk of its own"
             raise NotDoneError("InvalidParameterCombination", message)
+        if not image.bundled and image.root.removeprefix("/dev/") not in _ROOTS_OF_HVM:
+            message = f"Invalid root device name {image.root}"
+            raise NotDoneError("InvalidBlockDeviceMapping", message)
         return
     if image.architecture not in {"i386", "x86_64"}:
         raise NotDoneError("InvalidParameterCombination", f"No paravirtual image is for {image.architecture}")

@@ -149,6 +149,26 @@ def test_named_types_in_a_recipe(cli: Cli, kernels: Path, rehearse: Open, tmp_pa
     assert cli("publish", recipe).code == 2
 
 
+@pytest.mark.parametrize("device,code", [("/dev/sdb", 2), ("/dev/sda", 2), ("/dev/xvda1", 2), ("/dev/sda1", 0)])
+def test_root_devices_that_ec2_has_for_hvm(
+    cli: Cli, kernels: Path, rehearse: Open, tmp_path: Path, device: str, code: int
+) -> None:
+    account = rehearse()
+    recipe = tmp_path / "app.toml"
+    recipe.write_text(
+        f'kernel = "{kernels / "hello-pvh.xen"}"\ntargets = ["ebs"]\n[publish.ebs]\nregions = ["{REGION}"]\n'
+        f'root_device = "{device}"\n'
+    )
+    said = cli("publish", recipe)
+    assert said.code == code, said.err
+    if code:
+        assert f"{device} is no root device of HVM" in said.err
+        assert "hint: root_device = /dev/sda1 or /dev/xvda" in said.err
+        assert (held(account), account.calls) == ((0, 0), []), "nothing was asked of EC2"
+    else:
+        assert seen(account)["RootDeviceName"] == device
+
+
 def test_types_of_pv_images_are_asked_for_too(cli: Cli, hello: Path, rehearse: Open) -> None:
     account = rehearse()
     assert cli("build", hello, "-t", "ebs", "-o", "pv.ebs", "-q").code == 0

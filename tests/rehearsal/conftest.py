@@ -68,10 +68,17 @@ class Place:
         }
         return {name: value for name, value in {**usual, **more}.items() if value is not None}
 
-    def asked_hvm(self, snapshot: str, **more: Any) -> dict[str, Any]:
+    def asked_hvm(self, snapshot: str, device: str = "/dev/xvda", **more: Any) -> dict[str, Any]:
         """What a BIOS disk is registered with."""
-        usual = {"VirtualizationType": "hvm", "KernelId": None, "BootMode": "legacy-bios"}
-        return self.asked(snapshot, **{**usual, **more})
+        usual = {
+            "VirtualizationType": "hvm",
+            "KernelId": None,
+            "BootMode": "legacy-bios",
+            "RootDeviceName": device,
+        }
+        asked = self.asked(snapshot, **{**usual, **more})
+        asked["BlockDeviceMappings"][0]["DeviceName"] = device
+        return asked
 
     def register(self, snapshot: str, **more: Any) -> str:
         return str(self.ec2.register_image(**self.asked(snapshot, **more))["ImageId"])

@@ -55,6 +55,21 @@ def test_what_register_refuses(place: Make, code: str, more: dict[str, Any]) -> 
     assert here.account.images("eu-west-1") == []
 
 
+@pytest.mark.parametrize("device", ["/dev/xvda", "/dev/sda1"])
+def test_the_root_devices_that_are_reserved(place: Make, device: str) -> None:
+    here = place()
+    made = here.ec2.register_image(**here.asked_hvm(here.snapshot(), device))["ImageId"]
+    assert here.image(made)["RootDeviceName"] == device
+
+
+@pytest.mark.parametrize("device", ["/dev/sda", "/dev/sdb", "/dev/xvdb", "/dev/xvda1"])
+def test_root_devices_that_are_for_data(place: Make, device: str) -> None:
+    here = place()
+    told = here.asked_hvm(here.snapshot(), device)
+    assert device in refused("InvalidBlockDeviceMapping", here.ec2.register_image, **told)
+    assert here.account.images("eu-west-1") == []
+
+
 def test_instance_types_that_run_paravirtual_guests(place: Make) -> None:
     here = place()
     assert families(types(here, "eu-west-1", PV, size=7)) == {"c1", "c3", "hs1", "m1", "m2", "m3", "t1"}

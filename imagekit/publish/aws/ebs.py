@@ -15,7 +15,7 @@ from imagekit.kernel import Way
 from imagekit.publish import Order
 from imagekit.publish.aws import image, instances, pv, snapshot
 from imagekit.publish.aws.account import Account
-from imagekit.publish.aws.guest import Guest
+from imagekit.publish.aws.guest import ROOTS_OF_HVM, Guest
 from imagekit.publish.aws.snapshot import Patience
 from imagekit.publish.aws.undo import undo
 from imagekit.publish.aws.volume import Volume
@@ -243,7 +243,7 @@ def _default(account: Account) -> list[str]:
 
 
 def _guest_of(order: Order, settings: PublishEbs) -> Guest:
-    """Return what the artifact is to EC2; UsageError for none of its images, and for HVM with an AKI."""
+    """Return what the artifact is to EC2; UsageError for none of its images, and for settings that HVM has not."""
     sidecar, way = order.sidecar, str(order.sidecar.boot.get("way"))
     if sidecar.target != "ebs" or way not in _WAYS:
         raise UsageError(f"{order.path} is no image for EBS", hint="imagekit build --target ebs")
@@ -252,6 +252,11 @@ def _guest_of(order: Order, settings: PublishEbs) -> Guest:
         raise UsageError(
             f"{order.path} boots by its own boot sector (HVM), and {settings.kernel} starts PV images only",
             hint="no `kernel` in [publish.ebs], or build it with --boot pv",
+        )
+    if hvm and settings.root_device not in {None, *ROOTS_OF_HVM}:
+        raise UsageError(
+            f"{order.path} boots by its own boot sector, and {settings.root_device} is no root device of HVM",
+            hint=f"root_device = {' or '.join(ROOTS_OF_HVM)} in [publish.ebs]: EC2 has the others for data",
         )
     kernel = sidecar.kernel
     linux = kernel.get("container") == "bzimage" or str(kernel.get("guest_os", "")).startswith("linux")

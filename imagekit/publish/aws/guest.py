@@ -11,6 +11,9 @@ from typing import Literal
 BIOS = "legacy-bios"
 """The boot mode of a disk with a boot sector."""
 
+ROOTS_OF_HVM = ("/dev/sda1", "/dev/xvda")
+"""The device names that EC2 reserves for the root of an HVM image; it has others for data."""
+
 Root = Literal["ebs", "instance-store"]
 
 
@@ -36,7 +39,7 @@ class Guest:
     def root_device(self) -> str:
         """The name of the root device: of a PV disk with partitions it has no number (docs/how-to/ec2.md)."""
         if self.hvm:
-            return "/dev/xvda"
+            return ROOTS_OF_HVM[1]
         return "/dev/sda" if self.partitioned else "/dev/sda1"
 
     def registration(self, kernel: str) -> Mapping[str, str]:

@@ -18,8 +18,10 @@ PARAVIRTUAL_REGIONS = (
 )
 """Those that had PV instance types when this was written (2026); the account is asked each time."""
 
-_NITRO = "the kernel has to have drivers for NVMe and ENA; and EC2 starts there only what is registered with "
-_NITRO += "EnaSupport, which imagekit does not set"
+_NITRO = (
+    "the kernel has to have drivers for NVMe and ENA; "
+    "and EC2 starts there only what is registered with EnaSupport, which imagekit does not set"
+)
 
 
 def runnable(ec2: Any, region: str, guest: Guest, warn: Callable[[str], None]) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from imagekit.errors import PublishError
 from imagekit.publish.aws.account import told
-from imagekit.publish.aws.blocks import Options, Target, Uploaded, digests, read_block, wanted
+from imagekit.publish.aws.blocks import Target, Uploaded, digests, read_block, wanted
+from imagekit.publish.aws.upload import Options
 from imagekit.sparse import BLOCK, BlockMap
 
 
@@ -23,7 +24,7 @@ def upload(
     only: Collection[int] | None = None,
     options: Options,
 ) -> Uploaded:
-    """Put the blocks of the file behind a descriptor that are not `already` there, as `blocks.upload` does."""
+    """Put the blocks of the file behind a descriptor that are not `already` there, as `upload.upload` does."""
     plan = wanted(blocks, target, only)
     there = set(already)
     if not there <= {index for index, _ in plan}:

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from imagekit.errors import InterruptedByUser, PublishError
-from imagekit.publish.aws import blocks, sdk_put
+from imagekit.publish.aws import blocks, sdk_put, upload
 from imagekit.publish.aws.account import Account, Wait, code_of, pages, told
-from imagekit.publish.aws.blocks import WORKERS
 from imagekit.sparse import BlockMap
 
 KEY = "imagekit:key"
@@ -59,7 +58,7 @@ class Wanted:
     parent: str | None = None
     only: frozenset[int] | None = None
     uploader: str = "direct"
-    workers: int = WORKERS
+    workers: int = upload.WORKERS
 
     @property
     def gib(self) -> int:
@@ -137,12 +136,12 @@ def fill(
     """Put the blocks that are not there yet."""
     ebs = account.client("ebs", wanted.region)
     target = blocks.Target(ebs.meta.endpoint_url, wanted.region, begun.id, wanted.gib, begun.encrypted)
-    options = blocks.Options(workers=wanted.workers, trust=account.trust, done=done)
+    options = upload.Options(workers=wanted.workers, trust=account.trust, done=done)
     if wanted.uploader == "boto3":
         return sdk_put.upload(
             wanted.blocks, descriptor, target, ebs, already=already, only=wanted.only, options=options
         )
-    return blocks.upload(
+    return upload.upload(
         wanted.blocks, descriptor, target, account.credentials, already=already, only=wanted.only, options=options
     )
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from imagekit.publish.aws.blocks import Options, Patience, Target, Uploaded, upload
+from imagekit.publish.aws.blocks import Target, Uploaded
 from imagekit.publish.aws.signing import Credentials
+from imagekit.publish.aws.upload import Options, Patience, upload
 from imagekit.rehearsal.ebs import EbsServer, Settings
 from imagekit.sparse import BLOCK, BlockMap, map_blocks
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imagekit.errors import PublishError
-from imagekit.publish.aws.blocks import Patience, wanted
+from imagekit.publish.aws.blocks import wanted
 from imagekit.publish.aws.connection import ServerError, WireError
+from imagekit.publish.aws.upload import Patience
 from imagekit.rehearsal.sigv4 import Keys
 from imagekit.sparse import BLOCK
 
