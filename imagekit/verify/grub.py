@@ -7,6 +7,7 @@ own tool makes it for sector 1, in one piece, is none that boots here.
 from collections.abc import Generator
 from pathlib import Path
 
+from imagekit.boot import CONSOLES
 from imagekit.disk import SECTOR, boot_sector, core_of, grub_modules
 from imagekit.errors import ToolError, VerificationError
 from imagekit.formats.grub_core import Core, read_core
@@ -121,7 +122,10 @@ def _check_loading(menu: Menu, kernel: Path) -> None:
 
 
 def _check_core(menu: Menu, core: Core, kind: str, kernel: Path) -> None:
-    """Check that the core has what it takes to find this kernel, and to load it."""
+    """Check that the core has what it takes to find this kernel, and to load it, and does nothing else before."""
+    if core.config not in {"", CONSOLES}:
+        shown = core.config.splitlines()[0][:80]
+        raise VerificationError("GRUB's core has commands of its own, before grub.cfg", details=f"{shown!r}, …")
     facts = read_kernel(kernel)
     lacking = set(grub_modules(kind, menu.command, packed=bool(facts.compression))) - set(core.modules)
     if lacking or core.prefix != _FOLDER:

@@ -109,6 +109,16 @@ def test_a_machine_with_a_serial_port_or_none(make: Make, telling: Path, port: s
     assert told(artifact.path, lines=2, port=port) == ["a=1", "masked"]
 
 
+def test_a_disk_without_a_menu_says_so_on_the_serial_port(make: Make, telling: Path) -> None:
+    """What a cloud's console log shows then is GRUB's prompt, not nothing."""
+    (artifact,) = make(telling / "told.xen", settings={"boot": "hvm"})
+    run("debugfs", "-w", "-R", f"rm {GRUB_CFG}", f"{artifact.path}?offset={1 << 20}")
+    with machine(artifact.path, "64") as child:
+        assert child.stdout is not None
+        assert any(b"grub>" in line or b"GNU GRUB" in line for line in child.stdout)
+        child.kill()
+
+
 def test_multiboot_2(make: Make, telling: Path, tmp_path: Path) -> None:
     (tmp_path / "initrd").write_bytes(gzip.compress(b"initrd"))
     more: dict[str, object] = {"boot": "hvm", "cmdline": '"x y" z', "ramdisk": str(tmp_path / "initrd")}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagekit.boot import CONSOLES
 from imagekit.command import run
 from imagekit.disk import core_of, grub_folder, grub_modules, grub_version
 from imagekit.disk.grub import TABLE_AT, boot_sector, checked_core, put_grub, write_core
@@ -39,6 +40,7 @@ def test_the_area(area: bytes) -> None:
 def test_what_is_in_the_core(area: bytes) -> None:
     core = read_core(area[SECTOR:])
     assert core.prefix == "(hd0,msdos1)/boot/grub"
+    assert core.config == CONSOLES
     assert set(NAMES) <= set(core.modules)
     assert not {"fat", "gzio", "multiboot2"} & set(core.modules), "modules by need"
 

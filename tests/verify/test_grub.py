@@ -7,7 +7,8 @@ import pytest
 
 from imagekit.artifact import Artifact
 from imagekit.command import run
-from imagekit.disk.grub import write_core
+from imagekit.disk import grub_folder, grub_modules
+from imagekit.disk.grub import checked_core, write_core
 from imagekit.errors import VerificationError
 from imagekit.verify import verify
 from tests.verify.lie import GRUB_CFG, MENU, MIB, Built, Lie
@@ -140,6 +141,16 @@ def test_a_core_without_the_module(image: Lie, tmp_path: Path) -> None:
     area = (tmp_path / "area").read_bytes()
     image.put(512, area[512:])
     assert "GRUB's core would not find the kernel\nit lacks ext2" in told(image)
+
+
+def test_a_core_with_commands_of_its_own(image: Lie, tmp_path: Path) -> None:
+    """It would boot something before it looks for grub.cfg."""
+    (tmp_path / "own.cfg").write_text("multiboot /boot/other\nboot\n")
+    names = grub_modules("ext2", "multiboot", packed=False)
+    own = ("-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-c", tmp_path / "own.cfg", "-o", tmp_path / "core")
+    run("grub-mkimage", "-d", grub_folder(), *own, *names)
+    image.put(512, checked_core((tmp_path / "core").read_bytes()))
+    assert "GRUB's core has commands of its own, before grub.cfg\n'multiboot /boot/other'" in told(image)
 
 
 @pytest.mark.parametrize(
