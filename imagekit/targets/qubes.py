@@ -7,6 +7,7 @@ Qubes advises against. A root volume boots by Qubes' GRUB for PVH, which reads /
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -92,13 +93,13 @@ def _ways(image: Image) -> Ways:
 
 def write_folder(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Write the tar of a kernel's folder. A step function."""
-    ramdisk = inputs.get("ramdisk")
-    folder = vm_kernel.Folder(
-        name=cast("str", options["name"]),
-        kernel=inputs["kernel"].path.read_bytes(),
-        initramfs=ramdisk.path.read_bytes() if ramdisk else vm_kernel.EMPTY,
-    )
-    out.write_bytes(vm_kernel.packed(folder, cast("int", options["epoch"])))
+    places = {vm_kernel.VMLINUZ: inputs["kernel"].path}
+    if "ramdisk" in inputs:
+        places[vm_kernel.INITRAMFS] = inputs["ramdisk"].path
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(path.open("rb")) for name, path in places.items()}
+        with out.open("wb") as file:
+            vm_kernel.pack(cast("str", options["name"]), files, file, cast("int", options["epoch"]))
 
 
 def write_readme(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:

@@ -89,6 +89,14 @@ def test_a_ramdisk_is_the_initramfs(cli: Cli, pvh: Path) -> None:
     assert cli("verify", "app.tar").code == 0
 
 
+def test_a_ramdisk_that_is_none(cli: Cli, pvh: Path) -> None:
+    with Path("initrd").open("wb") as file:
+        file.truncate((512 << 20) + 1)
+    said = cli("build", recipe(pvh, 'ramdisk = "initrd"\n'), "-o", "app.tar", "-q")
+    assert (said.code, Path("app.tar").exists()) == (2, False)
+    assert "the initramfs is too large for Qubes' dom0: 536870913 bytes" in said.err
+
+
 def test_it_is_inspected(cli: Cli, pvh: Path) -> None:
     build(cli, pvh)
     said = cli("inspect", "app.tar")
