@@ -57,6 +57,21 @@ def test_the_commands_name_the_tar_by_its_sum(cli: Cli, pvh: Path) -> None:
     text = Path("app.tar.readme.txt").read_text()
     assert hashlib.sha256(tar.read_bytes()).hexdigest() in text
     assert "--property memory=32 \\\n" in text
+    assert ">app.tar\n" in text
+    assert "--file app.tar --directory" in text
+    assert "hello-pvh" not in text
+
+
+def test_the_commands_are_of_the_file_that_was_made(cli: Cli, pvh: Path) -> None:
+    """Two names of one build: each has its own commands, whatever the store knows."""
+    for name in ("one.tar", "the other.tar"):
+        assert cli("build", pvh, "-t", "qubes", "-o", name, "-q").code == 0
+        text = Path(f"{name}.readme.txt").read_text()
+        assert f"  {name}' | sha256sum --check && \\\n" in text
+        assert cli("verify", name).code == 0
+    said = cli("build", pvh, "-t", "qubes", "-o", "it's.tar", "-q")
+    assert (said.code, Path("it's.tar").exists()) == (2, False)
+    assert "cannot name the file" in said.err
 
 
 def test_all_that_a_recipe_says_of_the_qube(cli: Cli, pvh: Path) -> None:
