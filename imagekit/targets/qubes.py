@@ -22,7 +22,7 @@ from imagekit.stages import Job, disk_step, kernel_output, output, root_step
 
 SUMMARY = "Qubes OS: tar of a kernel's folder for dom0, or a template's root volume"
 EXTENSION = ".tar"
-BY_HAND = "dom0 has no network: the commands for it are in OUT.readme.txt, beside the artifact"
+BY_HAND = "dom0 has no network: the commands for it are in {out}.readme.txt"
 
 WAYS: Ways = {"pvh": Way.PVH, "pv": Way.PV_DIRECT}
 TEMPLATE: Ways = {"pvh": Way.MULTIBOOT}
