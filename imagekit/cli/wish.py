@@ -50,8 +50,8 @@ class Wish:
 
         sidecars = [(_sidecar(path), image) for path, image in found]
         targets = [(one.target if one else "ami", image) for one, image in sidecars]
-        for target, image in targets:
-            publisher(target)
+        for (target, image), (path, _) in zip(targets, found, strict=True):
+            publisher(target, path)
             settings_of(target, image, self.chosen)
         for key in self.chosen:
             if not any(_knows(target, key) for target, _ in targets):
@@ -86,7 +86,7 @@ def publish_one(path: Path, image: "Image | None", wish: Wish) -> "list[Receipt]
     sidecar = _sidecar(path)
     if sidecar is None:
         return _publish_bundle(path, wish, terms)
-    run = publisher(sidecar.target)
+    run = publisher(sidecar.target, path)
     proof = proven(path, sidecar, state_dir(), required=wish.require_proof)
     order = Order(
         path=path,

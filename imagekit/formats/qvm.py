@@ -23,6 +23,8 @@ _RESERVED = {"Domain-0", "dom0", "none", "default"}
 _KERNELOPTS = 512
 _WIDTH = 100
 _APP = "-app"
+# R4.0's `start_qrexec_daemon` waits for the agent of any qube but an HVM; later ones where the feature is set.
+_NO_AGENT = {"qrexec": ""}
 
 Words = tuple[str, ...]
 
@@ -63,11 +65,21 @@ def check_kernelopts(text: str) -> None:
         raise UnsuitedError("Qubes takes printable ASCII for a command line", details=repr(text)[:200], hint=hint)
 
 
+def check_file(name: str) -> None:
+    """UnsuitedError for the name of an artifact that the commands could not say to both qubes' shells."""
+    if name.startswith("-") or not name.isprintable() or set(name) & set("'\\"):
+        raise UnsuitedError(
+            f"the commands for dom0 cannot name the file {name!r}",
+            details="a name without quote, backslash and control characters, and no - at its start",
+            hint="-o names it",
+        )
+
+
 def standalone(qube: Qube) -> Iterator[Words]:
     """Yield the commands, as words, that create a qube whose kernel is in dom0."""
     properties = {**_machine(qube), "kernelopts": qube.kernelopts, **_network(qube)}
     yield "qvm-create", "--class", "StandaloneVM", "--label", qube.label, *_words(properties), qube.name
-    for name, value in {"no-default-kernelopts": "1", **qube.features}.items():
+    for name, value in {"no-default-kernelopts": "1", **_NO_AGENT, **qube.features}.items():
         yield "qvm-features", qube.name, name, value
 
 
@@ -87,7 +99,7 @@ def template(qube: Qube, image: str) -> Iterator[Words]:
         *_words(_network(qube)),
         app,
     )
-    for name, value in qube.features.items():
+    for name, value in {**_NO_AGENT, **qube.features}.items():
         yield "qvm-features", app, name, value
 
 
@@ -102,39 +114,43 @@ def of_kernel(qube: Qube, tar: str, sha256: str) -> str:
     unpack = ("sudo", "tar", "--extract", "--file", tar, "--directory", PLACE)
     return _text(
         f"{name}: a kernel for Qubes OS, and the commands for dom0",
-        "dom0 has no network. The tar comes out of the qube in which it lies: name that, and the place.",
-        [*_fetching(tar), f"echo {shlex.quote(f'{sha256}  {tar}')} | sha256sum --check"],
-        f"It holds one folder, {name}, which belongs in {PLACE}.",
-        [shlex.join(unpack)],
+        "dom0 has no network. The tar comes out of the qube in which it lies: name that, and the place. It holds "
+        f"one folder, {name}, which belongs in {PLACE}, and is unpacked if its sum is right.",
+        [*_fetching(tar), *_checked(tar, sha256, unpack)],
         "The qube, once:",
         [*map(_line, standalone(qube)), f"qvm-start {name}"],
         "Its console:",
         [f"sudo xl console {name}"],
-        "A newer build is fetched and unpacked as above, and is there at the qube's next start. To be rid of it:",
+        "A newer build is fetched and unpacked as above, by the commands that came with it, and is there at the "
+        "qube's next start. To be rid of it:",
         [f"qvm-shutdown --wait {name}", f"qvm-remove {name}", f"sudo rm -r {PLACE}/{name}"],
         *([_OF_PV] if qube.mode == "pv" else []),
         _OF_RELEASES,
+        _OF_QREXEC,
     )
 
 
-def of_template(qube: Qube, image: str) -> str:
-    """Return the text beside a template's root volume."""
+def of_template(qube: Qube, image: str, sha256: str) -> str:
+    """Return the text beside a template's root volume; `sha256` is what sha256sum prints of the volume."""
     name, app = qube.name, based_on(qube)
+    made, *rest = template(qube, image)
     return _text(
         f"{name}: the root volume of a template for Qubes OS, and the commands for dom0",
         f"Once: the kernel {PVH_GRUB}, GRUB, which finds the image's own kernel by its /boot/grub/grub.cfg.",
         ["sudo qubes-dom0-update grub2-xen-pvh"],
-        "dom0 has no network. The image comes out of the qube in which it lies: name that, and the place.",
-        _fetching(image),
-        "The template, and a qube of it:",
-        [*map(_line, template(qube, image)), f"qvm-start {app}"],
+        "dom0 has no network. The image comes out of the qube in which it lies: name that, and the place. It "
+        "becomes the template's root volume if its sum is right.",
+        [*_fetching(image), *_checked(image, sha256, made)],
+        "A qube of the template:",
+        [*map(_line, rest), f"qvm-start {app}"],
         "Its console:",
         [f"sudo xl console {app}"],
-        "A newer build, once it is fetched and both are shut down:",
-        [f"qvm-volume import {name}:root {shlex.quote(image)}"],
+        "A newer build is fetched as above, by the commands that came with it, when both are shut down. Then:",
+        _checked(image, sha256, ("qvm-volume", "import", f"{name}:root", image)),
         "To be rid of it:",
         [f"qvm-shutdown --wait {app}", f"qvm-remove {app} {name}"],
         _OF_GRUB,
+        _OF_QREXEC,
     )
 
 
@@ -149,6 +165,10 @@ _OF_RELEASES = (
 _OF_GRUB = (
     "The kernel's command line is in the image; GRUB passes no kernelopts on. R4.1's qvm-create of before October "
     '2022 takes no root volume below 10 GiB: disk.size = "10GiB" makes one, most of it holes.'
+)
+_OF_QREXEC = (
+    "The feature qrexec is empty, since the kernel has no agent of Qubes': in R4.0 qvm-start would wait for one, "
+    "and fail."
 )
 
 
@@ -170,6 +190,11 @@ def _words(properties: Mapping[str, object]) -> Words:
 def _fetching(file: str) -> list[str]:
     place = shlex.quote(f"/home/user/{file}")
     return [f"QUBE=work FILE={place}", f'qvm-run --pass-io --no-gui "$QUBE" "cat \'$FILE\'" >{shlex.quote(file)}']
+
+
+def _checked(file: str, sha256: str, then: Words) -> list[str]:
+    """Return a command that is run only if the file's sum is right, however much is pasted at once."""
+    return [f"echo {shlex.quote(f'{sha256}  {file}')} | sha256sum --check && \\", f"  {_line(then)}"]
 
 
 def _line(words: Words) -> str:

@@ -11,10 +11,13 @@ root's, and has the time that the build was given.
 import io
 import re
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-from imagekit.errors import VerificationError
+from imagekit.errors import UnsuitedError, VerificationError
+from imagekit.kernel.read import LARGEST
 
 PLACE = "/var/lib/qubes/vm-kernels"
 """Where dom0 keeps such folders."""
@@ -23,7 +26,6 @@ EMPTY = bytes.fromhex("1f8b080000000000000303000000000000000000")
 
 VMLINUZ, INITRAMFS = "vmlinuz", "initramfs"
 _FILES = {VMLINUZ, INITRAMFS}
-_LARGEST = 1 << 30  # bytes of one
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _MOST = 8  # members: a folder and its two files is all that is taken
 _PIECE = 1 << 20
@@ -36,21 +38,25 @@ class Folder:
 
     name: str
     kernel: bytes
-    initramfs: bytes = EMPTY
+    initramfs: bytes
 
 
-def packed(folder: Folder, epoch: int) -> bytes:
-    """Return the tar of a folder, the same bytes every time; `epoch` is the time of all in it, in seconds."""
-    out = io.BytesIO()
+def pack(name: str, files: Mapping[str, BinaryIO], out: BinaryIO, epoch: int) -> None:
+    """Write the tar of a kernel's folder to an open file, piece by piece, and the same bytes every time.
+
+    `files` are open: VMLINUZ, and INITRAMFS where it is no empty one; `epoch` is the time of all in it, in seconds
+    since 1970. UnsuitedError for a file that is larger than any kernel.
+    """
+    given = {INITRAMFS: io.BytesIO(EMPTY), **files}
+    sizes = {file: _size(file, given[file]) for file in (INITRAMFS, VMLINUZ)}
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        place = _member(folder.name, epoch, 0o755)
+        place = _member(name, epoch, 0o755)
         place.type = tarfile.DIRTYPE
         archive.addfile(place)
-        for name, data in ((INITRAMFS, folder.initramfs), (VMLINUZ, folder.kernel)):
-            info = _member(f"{folder.name}/{name}", epoch, 0o644)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
+        for file, size in sizes.items():
+            info = _member(f"{name}/{file}", epoch, 0o644)
+            info.size = size
+            archive.addfile(info, given[file])
 
 
 def is_one(head: bytes) -> bool:
@@ -85,6 +91,17 @@ def read(path: Path) -> Folder:
     return Folder(name, found[VMLINUZ], found.get(INITRAMFS, b""))
 
 
+def _size(name: str, file: BinaryIO) -> int:
+    size = file.seek(0, io.SEEK_END)
+    if size > LARGEST:
+        raise UnsuitedError(
+            f"the {name} is too large for Qubes' dom0: {size} bytes",
+            details=f"no kernel and no ramdisk of over {LARGEST} bytes is taken",
+        )
+    file.seek(0)
+    return size
+
+
 def _member(name: str, epoch: int, mode: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.mode, info.mtime, info.uname, info.gname = mode, epoch, "root", "root"
@@ -102,7 +119,7 @@ def _checked(path: Path, member: tarfile.TarInfo, name: str, found: dict[str, by
             f"{path} holds what belongs in no kernel's folder: {member.name!r:.100}",
             hint=f"one folder with {VMLINUZ} and {INITRAMFS} is what dom0 takes",
         )
-    if member.size > _LARGEST:
+    if member.size > LARGEST:
         raise VerificationError(f"{path}: {file} has {member.size} bytes: more than any {file}")
     return file
 

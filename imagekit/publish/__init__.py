@@ -85,13 +85,14 @@ class Publisher(Protocol):
         """
 
 
-def publisher(target: str) -> Publisher:
-    """Load the uploader of a target; UsageError when it has none."""
+def publisher(target: str, path: Path) -> Publisher:
+    """Load the uploader of a target, for an artifact of it; UsageError when it has none."""
     named: str = getattr(targets.load(target), "PUBLISHER", "")
     if not named:
-        by_hand = getattr(targets.load(target), "BY_HAND", "")
+        by_hand: str = getattr(targets.load(target), "BY_HAND", "")
         raise UsageError(
-            f"the target {target} is not uploaded: its files are for a host of your own", hint=by_hand
+            f"{path} is not uploaded: nothing uploads what is for {target}",
+            hint=by_hand.replace("{out}", str(path)),
         )
     module, _, name = named.partition(":")
     try:

@@ -4,8 +4,8 @@ A target is a module with SUMMARY, EXTENSION (and, where it depends on the image
 `refusal` and `plan`; one that is uploaded has PUBLISHER, too
 ("package.module:function", an `imagekit.publish.Publisher`), and KEEPER ("package.module:class", an
 `imagekit.publish.keeping.Keeper`), which takes back what that made; one that is not may say in BY_HAND what to do
-instead. Ours say in WAYS which guests their system starts, and how (`imagekit.guests`). Those of other packages
-are found by the entry-point group `imagekit.targets`.
+instead, with `{out}` where the artifact's path belongs. Ours say in WAYS which guests their system starts, and how
+(`imagekit.guests`). Those of other packages are found by the entry-point group `imagekit.targets`.
 """
 
 from functools import cache

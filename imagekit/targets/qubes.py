@@ -7,6 +7,7 @@ Qubes advises against. A root volume boots by Qubes' GRUB for PVH, which reads /
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -17,11 +18,11 @@ from imagekit.guests import Ways, choose, refusal_of
 from imagekit.kernel import KernelFacts, Refusal, Way
 from imagekit.plan import Input, Json, Output, Source, Step
 from imagekit.recipe import MIB, Image
-from imagekit.stages import Job, disk_step, kernel_output, output, root_step, text_step
+from imagekit.stages import Job, disk_step, kernel_output, output, root_step
 
 SUMMARY = "Qubes OS: tar of a kernel's folder for dom0, or a template's root volume"
 EXTENSION = ".tar"
-BY_HAND = "dom0 has no network: the commands for it are in OUT.readme.txt, beside the artifact"
+BY_HAND = "dom0 has no network: the commands for it are in {out}.readme.txt"
 
 WAYS: Ways = {"pvh": Way.PVH, "pv": Way.PV_DIRECT}
 TEMPLATE: Ways = {"pvh": Way.MULTIBOOT}
@@ -66,9 +67,8 @@ def _kernel(job: Job, qube: qvm.Qube) -> Output:
     if image.ramdisk:
         inputs["ramdisk"] = Source(image.ramdisk)
     tar = Step("vm-kernel", write_folder, inputs, {"name": qube.name, "epoch": job.epoch})
-    told: dict[str, Json] = {"qube": asdict(qube), "file": f"{job.name}.qubes{EXTENSION}"}
-    readme = Step("readme", write_readme, {"tar": tar}, told)
-    return kernel_output(job, "qubes", tar, f"/{qube.name}/{vm_kernel.VMLINUZ}", {README: readme}, _boot(job))
+    companions = {README: _readme(job, qube, tar)}
+    return kernel_output(job, "qubes", tar, f"/{qube.name}/{vm_kernel.VMLINUZ}", companions, _boot(job))
 
 
 def _template(job: Job, qube: qvm.Qube) -> Output:
@@ -78,8 +78,14 @@ def _template(job: Job, qube: qvm.Qube) -> Output:
         root = image.root.model_copy(update={"kernel": _KERNEL})
         job = replace(job, image=image.model_copy(update={"root": root}))
     disk = disk_step(job, root_step(job, "pvh", by_grub=True))
-    text = qvm.of_template(qube, f"{job.name}.qubes{_VOLUME}")
-    return output(job, "qubes", disk, {README: text_step("readme", text)}, _boot(job))
+    return output(job, "qubes", disk, {README: _readme(job, qube, disk)}, _boot(job))
+
+
+def _readme(job: Job, qube: qvm.Qube, main: Step) -> Step:
+    """Return the step that writes the commands, which name the main file as it is called where it goes."""
+    qvm.check_file(job.out.name)
+    told: dict[str, Json] = {"qube": asdict(qube), "file": job.out.name, "format": job.image.qubes.format}
+    return Step("readme", write_readme, {"main": main}, told)
 
 
 def _boot(job: Job) -> dict[str, Json]:
@@ -92,21 +98,22 @@ def _ways(image: Image) -> Ways:
 
 def write_folder(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Write the tar of a kernel's folder. A step function."""
-    ramdisk = inputs.get("ramdisk")
-    folder = vm_kernel.Folder(
-        name=cast("str", options["name"]),
-        kernel=inputs["kernel"].path.read_bytes(),
-        initramfs=ramdisk.path.read_bytes() if ramdisk else vm_kernel.EMPTY,
-    )
-    out.write_bytes(vm_kernel.packed(folder, cast("int", options["epoch"])))
+    places = {vm_kernel.VMLINUZ: inputs["kernel"].path}
+    if "ramdisk" in inputs:
+        places[vm_kernel.INITRAMFS] = inputs["ramdisk"].path
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(path.open("rb")) for name, path in places.items()}
+        with out.open("wb") as file:
+            vm_kernel.pack(cast("str", options["name"]), files, file, cast("int", options["epoch"]))
 
 
 def write_readme(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:
     """Write the commands for dom0. A step function."""
     qube = qvm.Qube(**cast("dict[str, Json]", options["qube"]))  # type: ignore[arg-type]
-    with inputs["tar"].path.open("rb") as file:
+    text = qvm.of_kernel if options["format"] == "kernel" else qvm.of_template
+    with inputs["main"].path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    out.write_text(qvm.of_kernel(qube, cast("str", options["file"]), digest))
+    out.write_text(text(qube, cast("str", options["file"]), digest))
 
 
 def _qube(job: Job) -> qvm.Qube:

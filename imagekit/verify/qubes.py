@@ -36,9 +36,10 @@ def check_folder(subject: Subject) -> Iterator[Check]:
 
 
 def check_volume(subject: Subject) -> Iterator[Check]:
-    """Check that the commands are beside a root volume."""
+    """Check that the commands beside a root volume are of this one."""
     if subject.claims is not None:
         _check_readme(subject.claims)
+        yield _commands(subject.main or subject.path, subject.beside(README))
     yield passed("root volume", f"{subject.length >> 20} MiB, for {PVH_GRUB}")
 
 
@@ -64,5 +65,5 @@ def _commands(main: Path, readme: Path) -> Check:
     with main.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest not in readme.read_text(errors="replace"):
-        raise VerificationError(f"{readme.name} tells of another tar", hint="build it again")
+        raise VerificationError(f"{readme.name} tells of another file than {main.name}", hint="build it again")
     return passed("commands", f"{readme.name}, with the sum of {main.name}")

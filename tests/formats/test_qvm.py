@@ -1,5 +1,6 @@
 """The commands for Qubes' dom0: golden texts, and what a real shell makes of their words."""
 
+import hashlib
 import os
 import re
 from itertools import pairwise
@@ -11,7 +12,16 @@ from hypothesis import strategies as st
 
 from imagekit.command import run
 from imagekit.errors import UnsuitedError
-from imagekit.formats.qvm import Qube, based_on, check_kernelopts, check_name, of_kernel, of_template, standalone
+from imagekit.formats.qvm import (
+    Qube,
+    based_on,
+    check_file,
+    check_kernelopts,
+    check_name,
+    of_kernel,
+    of_template,
+    standalone,
+)
 
 GOLDEN = Path(__file__).parent / "qubes"
 
@@ -23,7 +33,7 @@ IMAGE = Qube("site", "pvh", "pvgrub2-pvh", 128, 1, netvm="")
 TEXTS = {
     "app.txt": of_kernel(APP, "app.qubes.tar", "0" * 64),
     "wall.txt": of_kernel(WALL, "wall.qubes.tar", "f" * 64),
-    "site.txt": of_template(IMAGE, "site.qubes.img"),
+    "site.txt": of_template(IMAGE, "site.qubes.img", "9" * 64),
 }
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=80)
 
@@ -53,13 +63,9 @@ def obeyed(text: str) -> list[list[str]]:
 
 
 def test_the_shell_reads_what_is_meant() -> None:
-    create, feature, start = obeyed(TEXTS["app.txt"])
-    assert (create[0], create[-1], feature, start) == (
-        "create",
-        "app",
-        ["features", "app", "no-default-kernelopts", "1"],
-        ["start", "app"],
-    )
+    create, *features, start = obeyed(TEXTS["app.txt"])
+    assert (create[0], create[-1], start) == ("create", "app", ["start", "app"])
+    assert features == [["features", "app", "no-default-kernelopts", "1"], ["features", "app", "qrexec", ""]]
     properties = dict(word.split("=", 1) for before, word in pairwise(create) if before == "--property")
     assert properties == {
         "virt_mode": "pvh",
@@ -79,20 +85,76 @@ def test_a_network_for_others() -> None:
 
 
 def test_a_template_and_its_qube() -> None:
-    template, app, start = obeyed(TEXTS["site.txt"])
+    template, app, feature, start = obeyed(TEXTS["site.txt"])
     assert template[:3] == ["create", "--class", "TemplateVM"]
     assert template[-3:] == ["--root-copy-from", "site.qubes.img", "site"]
     assert "kernel=pvgrub2-pvh" in template
     assert app[:5] == ["create", "--class", "AppVM", "--template", "site"]
     assert "netvm=" in app, "it has none"
+    assert feature == ["features", "site-app", "qrexec", ""], "R4.0 would wait for an agent"
     assert start == ["start", "site-app"]
+
+
+def test_an_agent_that_the_recipe_tells_of() -> None:
+    qube = Qube("app", "pvh", "app", 32, 1, features={"qrexec": "1"})
+    assert ["features", "app", "qrexec", "1"] in obeyed(of_kernel(qube, "app.tar", "0" * 64))
+    assert ["features", "app", "qrexec", ""] not in obeyed(of_kernel(qube, "app.tar", "0" * 64))
+
+
+def pasted(text: str, dom0: Path) -> list[str]:
+    """Paste all commands into a shell in dom0, where programs note what they are called with; return that."""
+    called, bin_ = dom0 / "called", dom0 / "bin"
+    bin_.mkdir()
+    called.touch()
+    for name in (
+        "sudo",
+        *(f"qvm-{verb}" for verb in ("create", "features", "remove", "shutdown", "start", "volume")),
+    ):
+        (bin_ / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{called}\n')
+        (bin_ / name).chmod(0o755)
+    lines = [line for line in commands(text).splitlines() if "qvm-run" not in line]
+    path = f"{bin_}:{os.environ['PATH']}"
+    run("sh", stdin="\n".join(lines).encode(), cwd=dom0, env={"PATH": path})
+    return called.read_text().splitlines()
+
+
+@pytest.mark.parametrize("content,right", [(b"as built", True), (b"as changed", False)])
+def test_what_has_another_sum_is_not_unpacked(tmp_path: Path, content: bytes, right: bool) -> None:
+    digest = hashlib.sha256(b"as built").hexdigest()
+    (tmp_path / "my app.tar").write_bytes(content)
+    called = pasted(of_kernel(APP, "my app.tar", digest), tmp_path)
+    unpacked = "sudo tar --extract --file my app.tar --directory /var/lib/qubes/vm-kernels"
+    assert (unpacked in called) is right
+
+
+@pytest.mark.parametrize("content,right", [(b"as built", True), (b"as changed", False)])
+def test_what_has_another_sum_is_no_root_volume(tmp_path: Path, content: bytes, right: bool) -> None:
+    digest = hashlib.sha256(b"as built").hexdigest()
+    (tmp_path / "site.img").write_bytes(content)
+    called = pasted(of_template(IMAGE, "site.img", digest), tmp_path)
+    assert any("--root-copy-from site.img site" in line for line in called) is right
+    assert ("qvm-volume import site:root site.img" in called) is right
+
+
+@pytest.mark.parametrize("name", ["it's.tar", "-app.tar", "a\\b.tar", "a\nb.tar", "\x1b.tar"])
+def test_names_that_the_commands_cannot_say(name: str) -> None:
+    with pytest.raises(UnsuitedError, match="cannot name the file"):
+        check_file(name)
+
+
+@pytest.mark.parametrize("name", ["app.tar", "my app.tar", 'a$b`c".tar', "naïve.tar"])
+def test_names_that_they_can_say(tmp_path: Path, name: str) -> None:
+    check_file(name)
+    (tmp_path / name).write_bytes(b"as built")
+    called = pasted(of_kernel(APP, name, hashlib.sha256(b"as built").hexdigest()), tmp_path)
+    assert any(f"--file {name} --dir" in line for line in called)
 
 
 @settings(max_examples=40)
 @given(PRINTABLE, PRINTABLE)
 def test_any_command_line_survives_the_shell(cmdline: str, value: str) -> None:
     qube = Qube("app", "pvh", "app", 32, 1, kernelopts=cmdline, features={"note": value})
-    create, _, feature, _ = obeyed(of_kernel(qube, "app.tar", "0" * 64))
+    create, *_, feature, _ = obeyed(of_kernel(qube, "app.tar", "0" * 64))
     assert create[-2] == f"kernelopts={cmdline}"
     assert feature[-1] == value
     assert next(standalone(qube))[1:] == tuple(create[1:])

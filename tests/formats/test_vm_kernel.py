@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,14 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagekit.command import run
-from imagekit.errors import VerificationError
-from imagekit.formats.vm_kernel import EMPTY, Folder, is_one, packed, read
+from imagekit.errors import UnsuitedError, VerificationError
+from imagekit.formats.vm_kernel import EMPTY, INITRAMFS, VMLINUZ, Folder, is_one, pack, read
+from imagekit.kernel.read import LARGEST
 from imagekit.unwrap import Form, form_of, take_out
 
 EPOCH = 946684800
-APP = Folder("app", b"\x7fELF" + b"kernel" * 1000)
+APP = Folder("app", b"\x7fELF" + b"kernel" * 1000, EMPTY)
 
 Member = tuple[tarfile.TarInfo, bytes]
+
+
+def packed(folder: Folder, epoch: int) -> bytes:
+    out = io.BytesIO()
+    files = {VMLINUZ: io.BytesIO(folder.kernel), INITRAMFS: io.BytesIO(folder.initramfs)}
+    pack(folder.name, files, out, epoch)
+    return out.getvalue()
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: st
 
 FOLDER = member("app", kind=tarfile.DIRTYPE)
 KERNEL = member("app/vmlinuz", b"kernel")
-INITRAMFS = member("app/initramfs", EMPTY)
+NOTHING = member("app/initramfs", EMPTY)
 
 
 def written(path: Path, *members: Member) -> Path:
@@ -48,8 +57,43 @@ def written(path: Path, *members: Member) -> Path:
 
 def test_the_bytes_are_these() -> None:
     """And stay so, whichever Python writes them."""
-    told = hashlib.sha256(packed(Folder("app", b"kernel"), EPOCH)).hexdigest()
+    told = hashlib.sha256(packed(Folder("app", b"kernel", EMPTY), EPOCH)).hexdigest()
     assert told == "808a2fc816c38171ac90de3e9ea37dc1298bb6846e0886ea9b3b963441af34aa"
+
+
+def test_without_a_ramdisk_it_is_the_same() -> None:
+    out = io.BytesIO()
+    pack("app", {VMLINUZ: io.BytesIO(APP.kernel)}, out, EPOCH)
+    assert out.getvalue() == packed(APP, EPOCH)
+
+
+def test_a_large_kernel_is_not_held(tmp_path: Path) -> None:
+    """100 MiB are copied with a few of them in memory at a time."""
+    with (tmp_path / "vmlinuz").open("w+b") as kernel, (tmp_path / "app.tar").open("w+b") as out:
+        kernel.truncate(100 << 20)
+        tracemalloc.start()
+        try:
+            pack("app", {VMLINUZ: kernel}, out, EPOCH)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert out.tell() > 100 << 20
+    assert most < 4 << 20
+
+
+@pytest.mark.parametrize("name", [VMLINUZ, INITRAMFS])
+def test_what_is_larger_than_any_kernel(tmp_path: Path, name: str) -> None:
+    out = io.BytesIO()
+    with (tmp_path / "large").open("w+b") as large:
+        large.truncate(LARGEST + 1)
+        with pytest.raises(UnsuitedError, match=f"the {name} is too large for Qubes' dom0: {LARGEST + 1} bytes"):
+            pack("app", {VMLINUZ: io.BytesIO(b"kernel"), name: large}, out, EPOCH)
+    assert out.getvalue() == b"", "nothing was written"
+    claimed = member(f"app/{name}")
+    claimed[0].size = LARGEST + 1
+    (tmp_path / "app.tar").write_bytes(FOLDER[0].tobuf() + claimed[0].tobuf() + bytes(1024))
+    with pytest.raises(VerificationError, match="more than any"):
+        read(tmp_path / "app.tar")
 
 
 def test_the_empty_initramfs_is_gzips_own() -> None:
@@ -100,7 +144,7 @@ def test_one_that_others_wrote_is_read(tmp_path: Path) -> None:
     [
         ((), "holds no vmlinuz"),
         ((FOLDER,), "holds no vmlinuz"),
-        ((FOLDER, INITRAMFS), "holds no vmlinuz"),
+        ((FOLDER, NOTHING), "holds no vmlinuz"),
         ((FOLDER, KERNEL, KERNEL), "belongs in no kernel's folder"),
         ((FOLDER, KERNEL, member("app/../../etc/shadow", b"x")), "belongs in no kernel's folder"),
         ((FOLDER, KERNEL, member("/etc/shadow", b"x")), "belongs in no kernel's folder"),

@@ -57,6 +57,21 @@ def test_the_commands_name_the_tar_by_its_sum(cli: Cli, pvh: Path) -> None:
     text = Path("app.tar.readme.txt").read_text()
     assert hashlib.sha256(tar.read_bytes()).hexdigest() in text
     assert "--property memory=32 \\\n" in text
+    assert ">app.tar\n" in text
+    assert "--file app.tar --directory" in text
+    assert "hello-pvh" not in text
+
+
+def test_the_commands_are_of_the_file_that_was_made(cli: Cli, pvh: Path) -> None:
+    """Two names of one build: each has its own commands, whatever the store knows."""
+    for name in ("one.tar", "the other.tar"):
+        assert cli("build", pvh, "-t", "qubes", "-o", name, "-q").code == 0
+        text = Path(f"{name}.readme.txt").read_text()
+        assert f"  {name}' | sha256sum --check && \\\n" in text
+        assert cli("verify", name).code == 0
+    said = cli("build", pvh, "-t", "qubes", "-o", "it's.tar", "-q")
+    assert (said.code, Path("it's.tar").exists()) == (2, False)
+    assert "cannot name the file" in said.err
 
 
 def test_all_that_a_recipe_says_of_the_qube(cli: Cli, pvh: Path) -> None:
@@ -87,6 +102,14 @@ def test_a_ramdisk_is_the_initramfs(cli: Cli, pvh: Path) -> None:
     assert cli("build", recipe(pvh, 'ramdisk = "initrd"\n'), "-o", "app.tar", "-q").code == 0
     assert run("tar", "-xOf", "app.tar", "app/initramfs").stdout == b"a ramdisk"
     assert cli("verify", "app.tar").code == 0
+
+
+def test_a_ramdisk_that_is_none(cli: Cli, pvh: Path) -> None:
+    with Path("initrd").open("wb") as file:
+        file.truncate((512 << 20) + 1)
+    said = cli("build", recipe(pvh, 'ramdisk = "initrd"\n'), "-o", "app.tar", "-q")
+    assert (said.code, Path("app.tar").exists()) == (2, False)
+    assert "the initramfs is too large for Qubes' dom0: 536870913 bytes" in said.err
 
 
 def test_it_is_inspected(cli: Cli, pvh: Path) -> None:
@@ -151,8 +174,8 @@ def test_nothing_uploads_it(cli: Cli, pvh: Path) -> None:
     build(cli, pvh)
     said = cli("publish", "app.tar")
     assert said.code == 2
-    assert "the target qubes is not uploaded" in said.err
-    assert "readme.txt" in said.err
+    assert "error: app.tar is not uploaded: nothing uploads what is for qubes\n" in said.err
+    assert "hint: dom0 has no network: the commands for it are in app.tar.readme.txt\n" in said.err
 
 
 @pytest.mark.parametrize("arguments", [("convert", "app.tar", "app.vhd"), ("shell", "app.tar", "-c", "ls /")])

@@ -9,6 +9,7 @@ import pytest
 from imagekit.artifact import Artifact
 from imagekit.command import run
 from imagekit.errors import KernelError, RecipeError, UnsuitedError, VerificationError
+from imagekit.sparse import map_blocks
 from imagekit.verify import verify
 from tests.cli.conftest import Cli, cli
 from tests.conftest import Make
@@ -41,7 +42,7 @@ def test_what_is_made_verifies(make: Make, pvh: Path, layout: str, kind: str) ->
     assert made.path.name == "hello-pvh.qubes.img"
     checks = list(verify(made.path))
     assert {check.verdict for check in checks} == {"ok"}
-    assert {check.name for check in checks} >= {"menu.lst", "grub.cfg", "kernel", "root volume"}
+    assert {check.name for check in checks} >= {"menu.lst", "grub.cfg", "kernel", "commands", "root volume"}
     sidecar = json.loads(Path(f"{made.path}.imagekit.json").read_bytes())
     assert (sidecar["boot"]["guest"], sidecar["boot"]["way"]) == ("pvh", "multiboot")
     assert sidecar["layout"]["disk"] == ("plain" if layout == "auto" else layout)
@@ -56,6 +57,7 @@ def test_what_is_on_it(make: Make, pvh: Path) -> None:
     text = image.with_name(f"{image.name}.readme.txt").read_text()
     assert "--class TemplateVM" in text
     assert f"--root-copy-from {image.name} hello-pvh\n" in text
+    assert f"echo '{hashlib.sha256(image.read_bytes()).hexdigest()}  {image.name}' | sha256sum --check" in text
 
 
 def test_a_kernel_and_files_of_ones_own_places(make: Make, pvh: Path, tmp_path: Path) -> None:
@@ -138,6 +140,17 @@ def test_without_its_commands_it_is_none(make: Make, pvh: Path) -> None:
     lie = Lie(built(make, pvh).path)
     lie.tell("companions", {})
     with pytest.raises(VerificationError, match="which an artifact for Qubes comes with"):
+        list(verify(lie.main))
+
+
+def test_commands_of_another_volume_are_found(make: Make, pvh: Path) -> None:
+    """Commands that are as the sidecar has them, and tell of other bytes than those of the image."""
+    lie = Lie(built(make, pvh).path)
+    readme = lie.main.with_name(f"{lie.main.name}.readme.txt")
+    own = hashlib.sha256(lie.main.read_bytes()).hexdigest()
+    readme.write_text(readme.read_text().replace(own, "0" * 64))
+    lie.tell("companions", {".readme.txt": map_blocks(readme).digest})
+    with pytest.raises(VerificationError, match="tells of another file"):
         list(verify(lie.main))
 
 

@@ -23,6 +23,8 @@ from imagekit.publish.aws.account import Account, code_of, told
 from imagekit.publish.aws.guest import Guest
 from imagekit.publish.aws.snapshot import Patience
 from imagekit.publish.aws.undo import undo
+from imagekit.publish.course import Course
+from imagekit.publish.entry import Entry
 from imagekit.publish.keeping import told_of
 from imagekit.receipt import DESTROYED, FAILED, PENDING, PUBLISHED, Ledger, Receipt, now, receipt_id
 from imagekit.recipe import PublishAmi
@@ -81,18 +83,19 @@ def publish_manifest(path: Path, settings: PublishAmi, terms: Terms, proof: str 
         rehearsed=terms.rehearsed,
         begun=now(),
     )
-    ledger = Ledger(terms.state)
-    with ledger.entry(fresh) as receipt, _undoing(account, receipt, ledger, terms):
+    ledger, course = Ledger(terms.state), Course.to(region, terms)
+    with ledger.entry(fresh) as receipt, _undoing(account, Entry(receipt, ledger), course, keep=terms.keep):
+        entry = Entry(receipt, ledger)
         receipt.state, receipt.why = (receipt.state if receipt.state == PUBLISHED else PENDING), ""
         receipt.proof = proof or receipt.proof
         receipt.details |= {"kernel": kernel, "instance_types": list(types), "key": key, "location": location}
         receipt.details["instance_families"] = instances.families(types)
-        ledger.write(receipt)
+        entry.save()
         if image.choose(ec2, wanted)[1] is None:
             receipt.state = PENDING  # published once, perhaps, and gone since
-            _upload(s3, settings, objects, receipt, ledger, terms)
-        _register(ec2, wanted, location, settings, receipt, ledger, terms)
-        terms.note(f"{region}: {receipt.result} runs on {instances.families(types)}")
+            _upload(s3, settings, objects, entry, course)
+        _register(ec2, wanted, location, settings, entry, course)
+        course.tell(f"{receipt.result} runs on {instances.families(types)}")
     return [receipt]
 
 
@@ -118,25 +121,24 @@ def _register(
     wanted: image.Wanted,
     location: str,
     settings: PublishAmi,
-    receipt: Receipt,
-    ledger: Ledger,
-    terms: Terms,
+    entry: Entry,
+    course: Course,
 ) -> None:
     """Register the bundle that lies there, or find its image, and give it to others."""
+    receipt = entry.receipt
     found = image.register(ec2, wanted, {"ImageLocation": location})
     if not found.fresh:
-        terms.note(f"{receipt.region}: {found.id} is there already ({found.name})")
-    known = any(one.id == found.id and one.ours for one in receipt.resources)
-    receipt.resource("image", found.id, ours=found.fresh or known)
+        course.tell(f"{found.id} is there already ({found.name})")
+    receipt.resource("image", found.id, ours=found.fresh or entry.has("image", found.id))
     receipt.result, receipt.details["name"] = found.id, found.name
-    ledger.write(receipt)
-    image.await_available(ec2, found.id, Patience(), lambda seconds: not terms.stop.wait(seconds))
+    entry.save()
+    image.await_available(ec2, found.id, Patience(), course.wait)
     image.checked(ec2, found.id, wanted.boot)
     image.share(ec2, found.id, None, settings.share_with, public=settings.public)
     if settings.deprecate_at:
         image.deprecate(ec2, found.id, settings.deprecate_at)
     receipt.state, receipt.ended = PUBLISHED, now()
-    ledger.write(receipt)
+    entry.save()
 
 
 def _checked(path: Path, prefix: str | None) -> tuple[Manifest, list[_Object], str]:
@@ -213,21 +215,18 @@ def _check_grants(s3: Any, bucket: str) -> None:
         )
 
 
-def _upload(
-    s3: Any, settings: PublishAmi, objects: list[_Object], receipt: Receipt, ledger: Ledger, terms: Terms
-) -> None:
+def _upload(s3: Any, settings: PublishAmi, objects: list[_Object], entry: Entry, course: Course) -> None:
     """Put the parts, several at a time, and then the manifest."""
     bucket, lock = str(settings.bucket), Lock()
     *parts, manifest = objects
 
     def put(one: _Object) -> bool:
-        if terms.stop.is_set():
-            raise InterruptedByUser("interrupted")
+        course.go_on()
         if _is_there(s3, bucket, one):
             return False
         with lock:  # before it is made: a kill leaves no object that nobody knows
-            receipt.resource("object", f"{bucket}/{one.key}")
-            ledger.write(receipt)
+            entry.receipt.resource("object", f"{bucket}/{one.key}")
+            entry.save()
         data = one.path.read_bytes()
         if hashlib.sha1(data, usedforsecurity=False).hexdigest() != one.sha1:
             raise PublishError(f"{one.path} changed while it was uploaded", hint="publish it again")
@@ -246,11 +245,11 @@ def _upload(
         try:
             sent = sum(pool.map(put, parts))
         except BaseException:
-            terms.stop.set()
+            course.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     put(manifest)
-    terms.note(f"{receipt.region}: {sent} of {len(parts)} parts sent to {bucket}")
+    course.tell(f"{sent} of {len(parts)} parts sent to {bucket}")
 
 
 def _is_there(s3: Any, bucket: str, one: _Object) -> bool:
@@ -271,29 +270,30 @@ def _is_there(s3: Any, bucket: str, one: _Object) -> bool:
 
 
 @contextmanager
-def _undoing(account: Account, receipt: Receipt, ledger: Ledger, terms: Terms) -> Iterator[None]:
+def _undoing(account: Account, entry: Entry, course: Course, *, keep: bool) -> Iterator[None]:
     """Undo what was made when something fails; a signal keeps it, to go on with."""
+    receipt = entry.receipt
     try:
         yield
     except InterruptedByUser:
         if receipt.left:
-            terms.note(f"{receipt.region}: kept, to go on with: {told_of(receipt.left)}")
+            course.tell(f"kept, to go on with: {told_of(receipt.left)}")
         raise
     except Exception as error:
         if receipt.state == PUBLISHED:
-            terms.note(f"{receipt.region}: {receipt.result} is published, and stays")
+            course.tell(f"{receipt.result} is published, and stays")
             raise
         brief = error.brief if isinstance(error, ImagekitError) else type(error).__name__
         receipt.state, receipt.why, receipt.ended = FAILED, brief, now()
-        ledger.write(receipt)
+        entry.save()
         left = receipt.left
-        if left and terms.keep:
-            terms.note(f"{receipt.region}: kept, as asked: {told_of(left)}")
+        if left and keep:
+            course.tell(f"kept, as asked: {told_of(left)}")
         elif left:
             try:
-                terms.note(f"{receipt.region}: removed again: {told_of(undo(account, receipt, ledger))}")
+                course.tell(f"removed again: {told_of(undo(account, receipt, entry.ledger))}")
                 receipt.state, receipt.result = DESTROYED, ""
-                ledger.write(receipt)
+                entry.save()
             except ImagekitError as second:
-                terms.note(f"{receipt.region}: left in the account: {told_of(receipt.left)} ({second.brief})")
+                course.tell(f"left in the account: {told_of(receipt.left)} ({second.brief})")
         raise
