@@ -15,12 +15,7 @@ def check_content(subject: Subject) -> Iterator[Check]:
     if claims is None:
         yield skipped("digest", f"no sidecar; taken for {subject.target} because you say so")
         return
-    if subject.length != claims.length:
-        raise VerificationError(
-            f"{subject.path.name} is {_difference(subject.length - claims.length)} than it was made",
-            details=f"{subject.length} bytes; its sidecar says {claims.length}",
-            hint="copy it again, or build it again",
-        )
+    check_length(subject, claims.length)
     blocks = map_blocks(subject.path)
     if claims.blocks is not None and claims.blocks != blocks:
         _blame(subject, claims.blocks, blocks)
@@ -33,6 +28,16 @@ def check_content(subject: Subject) -> Iterator[Check]:
     listed = "" if claims.blocks is None else f", the {len(blocks.blocks)} blocks of the list"
     yield passed("digest", f"{blocks.length} bytes, {blocks.digest}{listed}")
     yield from _check_companions(subject)
+
+
+def check_length(subject: Subject, made: int) -> None:
+    """VerificationError for a file that is not as long as it was made, in bytes."""
+    if subject.length != made:
+        raise VerificationError(
+            f"{subject.path.name} is {_difference(subject.length - made)} than it was made",
+            details=f"{subject.length} bytes; its sidecar says {made}",
+            hint="copy it again, or build it again",
+        )
 
 
 def _check_companions(subject: Subject) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from imagekit.programs import find
 from imagekit.sparse import digest_file
 from imagekit.unwrap import Form, form_of, unwrapped
 from imagekit.verify.check import Check, missing, passed
+from imagekit.verify.content import check_length
 from imagekit.verify.subject import Subject
 
 _UNIT = 2 << 20
@@ -21,9 +22,10 @@ _DIFFERENT = 1  # of `qemu-img compare`; more is a failure of its own
 
 @contextmanager
 def taken_out(subject: Subject) -> Iterator[tuple[Sequence[Check], Subject]]:
-    """Lend the disk in the main file, as the subject that the sidecar describes; the file itself is checked."""
+    """Lend the disk in the main file, as the subject of the sidecar; first the file itself is checked."""
+    checks = list(_check_file(subject))
     with unwrapped(subject.path, None) as disk:
-        checks = [*_check_file(subject), *_compared(subject.path, disk)]
+        checks += _compared(subject.path, disk)
         yield checks, replace(subject, path=disk, length=disk.stat().st_size, main=subject.path)
 
 
@@ -42,14 +44,25 @@ def _check_file(subject: Subject) -> Iterator[Check]:
     claimed = subject.claims.file if subject.claims else None
     if claimed is None:
         return
+    check_length(subject, claimed.length)
     seen = digest_file(subject.path)
     if seen != claimed.digest:
+        seen_and_said = (f"its digest is {seen}", f"its sidecar says {claimed.digest}")
         raise VerificationError(
             f"{subject.path.name} is not the file that its sidecar describes",
-            details=f"its digest is {seen}\nits sidecar says {claimed.digest}",
+            details="\n".join((*seen_and_said, *_damage(subject.path))),
             hint="copy it again, or build it again",
         )
     yield passed(claimed.form.upper(), f"{subject.length} bytes, {seen}")
+
+
+def _damage(path: Path) -> Iterator[str]:
+    """Yield what a reader of the file says of its damage, if that is where it shows."""
+    try:
+        with unwrapped(path, None):
+            pass
+    except VerificationError as error:
+        yield f"{error.brief}: {error.details}" if error.details else error.brief
 
 
 def check_cloud(subject: Subject) -> Iterator[Check]:
