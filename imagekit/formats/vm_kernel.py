@@ -29,6 +29,7 @@ _FILES = {VMLINUZ, INITRAMFS}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _MOST = 8  # members: a folder and its two files is all that is taken
 _PIECE = 1 << 20
+_AGAIN = "copy it again, or build it again"
 _RECORD = tarfile.BLOCKSIZE
 
 
@@ -60,14 +61,16 @@ def pack(name: str, files: Mapping[str, BinaryIO], out: BinaryIO, epoch: int) ->
 
 
 def is_one(head: bytes) -> bool:
-    """Tell by a file's first bytes, 1024 at least, whether it is such a tar: a folder, and one of its files."""
-    try:
-        first, second = (
-            tarfile.TarInfo.frombuf(head[at : at + _RECORD], "utf-8", "strict") for at in (0, _RECORD)
-        )
-    except (tarfile.TarError, UnicodeError, ValueError):
-        return False
-    return first.isdir() and second.name in {f"{first.name}/{name}" for name in (INITRAMFS, VMLINUZ)}
+    """Tell by a file's first bytes, 1024 or all of them, whether it is such a tar: a folder, and one of its files.
+
+    One of the two headers may be damaged, and the second cut off: `read` tells that.
+    """
+    first, second = _header(head[:_RECORD]), _header(rest := head[_RECORD : 2 * _RECORD])
+    if second is None:
+        damaged = len(rest) < _RECORD or any(rest)
+        return damaged and first is not None and first.isdir()
+    folder, _, file = second.name.partition("/")
+    return file in _FILES and (first is None or (first.isdir() and first.name == folder))
 
 
 def read(path: Path) -> Folder:
@@ -85,10 +88,18 @@ def read(path: Path) -> Folder:
                     found[file] = _data(archive, member)
             _check_end(path, archive.offset)
     except (tarfile.TarError, EOFError, UnicodeError, ValueError) as error:
-        raise VerificationError(f"{path} is damaged: no tar", details=str(error)) from error
+        raise VerificationError(f"{path} is a damaged tar: {error}", hint=_AGAIN) from error
     if VMLINUZ not in found:
         raise VerificationError(f"{path} holds no {VMLINUZ}", hint="dom0 takes a folder with a kernel in it")
     return Folder(name, found[VMLINUZ], found.get(INITRAMFS, b""))
+
+
+def _header(record: bytes) -> tarfile.TarInfo | None:
+    """Return what a header says, None for one that is damaged, or none."""
+    try:
+        return tarfile.TarInfo.frombuf(record, "utf-8", "strict")
+    except (tarfile.TarError, UnicodeError, ValueError):
+        return None
 
 
 def _size(name: str, file: BinaryIO) -> int:
@@ -128,14 +139,28 @@ def _data(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     data = file.read(member.size) if file else b""
     if len(data) != member.size:
-        raise VerificationError(f"{member.name} ends too early")
+        raise tarfile.ReadError(f"{member.name} ends too early")
     return data
 
 
 def _check_end(path: Path, at: int) -> None:
-    """VerificationError for anything after the last member: another reader might find members in it."""
+    """Check what comes after the last member that was read: nothing but zeros, and some of them.
+
+    tarfile takes a damaged header for the end; other readers go on after it, and might find members there.
+    """
     with path.open("rb") as file:
         file.seek(at)
+        record = file.read(_RECORD)
+        if len(record) < _RECORD:
+            raise tarfile.ReadError(f"it is cut, {at + len(record)} bytes from its start")
+        if any(record):
+            raise tarfile.ReadError(f"the header at byte {at} has a wrong checksum, or is none")
+        at += _RECORD
         while piece := file.read(_PIECE):
-            if piece.strip(b"\0"):
-                raise VerificationError(f"{path} goes on after its end")
+            if more := piece.lstrip(b"\0"):
+                raise VerificationError(
+                    f"{path} has something after the tar's end, at byte {at + len(piece) - len(more)}",
+                    details="a program that reads on might take it for one more file",
+                    hint=_AGAIN,
+                )
+            at += len(piece)

@@ -24,9 +24,10 @@ def inspect(path: Path, *, private_key: Path | None = None) -> Report:
     """
     from imagekit.inspect.survey import survey  # noqa: PLC0415 -- 60 ms of ELF reading that --help can do without
     from imagekit.inspect.wrappings import tell  # noqa: PLC0415
-    from imagekit.unwrap import form_of, unwrapped  # noqa: PLC0415
+    from imagekit.unwrap import Form, form_of, unwrapped  # noqa: PLC0415
 
-    wrapping = tuple(tell(path, form_of(path)))
+    wrapping = tuple(tell(path, form := form_of(path)))
+    member = "vmlinuz" if form is Form.VM_KERNEL else "the disk"
     with unwrapped(path, private_key) as disk:
-        report = survey(disk)
+        report = survey(disk, f"{path}: {member} in it" if wrapping else "")
     return replace(report, name=path.name, wrapping=wrapping) if wrapping else report

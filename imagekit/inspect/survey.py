@@ -30,28 +30,28 @@ _WRAPPINGS = (
 _MOST_RUNS = 50_000
 
 
-def survey(path: Path) -> Report:
-    """Inspect one file; see imagekit.inspect.inspect."""
+def survey(path: Path, called: str = "") -> Report:
+    """Inspect one file; see imagekit.inspect.inspect. `called` is what errors call it, the path otherwise."""
     try:
         if not path.is_file():
             raise UsageError(f"{path}: no file" if path.exists() else f"{path}: no such file")
         with path.open("rb") as file:
-            return _survey(path, file)
+            return _survey(path, file, called or str(path))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read", details=error.strerror or str(error)) from error
 
 
-def _survey(path: Path, file: BinaryIO) -> Report:
+def _survey(path: Path, file: BinaryIO, called: str) -> Report:
     disk = Window.whole(file)
     table = read_table(file)
     sites = list(_sites(disk, table))
     allocated = min(os.fstat(file.fileno()).st_blocks * 512, disk.length)
     if table.kind == "none" and not sites:
-        return _kernel(path, disk, allocated)
+        return _kernel(path, disk, allocated, called)
     return _disk(Report(path.name, "disk", disk.length, allocated, table), file, disk, sites)
 
 
-def _kernel(path: Path, disk: Window, allocated: int) -> Report:
+def _kernel(path: Path, disk: Window, allocated: int, called: str) -> Report:
     try:
         kernel = kernels.tell(path.name, -1, read_kernel(path))
     except KernelError as error:
@@ -61,10 +61,11 @@ def _kernel(path: Path, disk: Window, allocated: int) -> Report:
             if wrapped == _TAR:
                 hint = f'a recipe with root.from = "{path}" makes an image of a system in it'
             raise VerificationError(
-                f"{path}: {wrapped}, neither a kernel nor a raw disk image", hint=hint
+                f"{called}: {wrapped}, neither a kernel nor a raw disk image", hint=hint
             ) from error
-        details = f"no partition table, no file system that we know; as a kernel: {error.brief}"
-        raise VerificationError(f"{path}: neither a kernel nor a raw disk image", details=details) from error
+        as_kernel = error.brief.removeprefix(f"{path}: ")
+        details = f"no partition table, no file system that we know; as a kernel: {as_kernel}"
+        raise VerificationError(f"{called}: neither a kernel nor a raw disk image", details=details) from error
     return Report(path.name, "kernel", disk.length, allocated, kernels=(kernel,))
 
 

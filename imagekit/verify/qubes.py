@@ -52,8 +52,12 @@ def _by_tar(main: Path, folder: vm_kernel.Folder, place: str) -> Check:
     """Check that tar lists the folder and its two files, all of them root's, and finds the same kernel."""
     lines = run("tar", "--numeric-owner", "-tvf", main, timeout=600).stdout.decode(errors="replace").splitlines()
     names = [line.rpartition(" ")[2] for line in lines]
-    if set(names) != {f"{folder.name}/", f"{folder.name}/{vm_kernel.INITRAMFS}", place}:
-        raise VerificationError(f"tar finds other files in {main.name}", details="\n".join(lines)[:500])
+    wanted = (f"{folder.name}/", f"{folder.name}/{vm_kernel.INITRAMFS}", place)
+    if set(names) != set(wanted):
+        raise VerificationError(
+            f"tar finds other files in {main.name} than these: {', '.join(wanted)}",
+            details="\n".join(lines)[:500],
+        )
     if any(line[0] not in _TYPES or line.split()[1] != "0/0" for line in lines):
         raise VerificationError(f"{main.name} holds more than root's plain files", details="\n".join(lines)[:500])
     if run("tar", "-xOf", main, place, timeout=600).stdout != folder.kernel:

@@ -181,20 +181,35 @@ def swap(tar: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "change",
+    "change,words",
     [
-        swap,
-        lambda data: data[:1024],
-        lambda data: data[:3000],
-        lambda data: data[:0],
-        lambda data: data[:2048].translate(bytes(256)[:1] * 0 + bytes(range(1, 256)) + b"x"),
-        lambda data: data[:124] + b"\xff" * 12 + data[136:],
+        (swap, "something after the tar's end, at byte 20480"),
+        (lambda data: data[:512], "damaged tar: it is cut, 512 bytes from its start"),
+        (lambda data: data[:1000], "damaged tar: it is cut, 1000 bytes from its start"),
+        (lambda data: data[:1024], "damaged tar: unexpected end of data"),
+        (lambda data: data[:3000], "damaged tar: unexpected end of data"),
+        (lambda data: data[:8192], "damaged tar: it is cut, 8192 bytes"),
+        (lambda data: data[:0], "damaged tar: empty file"),
+        (lambda data: data[:2048].translate(bytes(256)[:1] * 0 + bytes(range(1, 256)) + b"x"), "damaged tar: "),
+        (lambda data: data[:124] + b"\xff" * 12 + data[136:], "damaged tar: "),
+        (lambda data: data[:1536] + b"b" + data[1537:], "the header at byte 1536 has a wrong checksum"),
     ],
-    ids=["goes on", "cut", "cut in the kernel", "empty", "no tar", "a size below zero"],
+    ids=[
+        "goes on",
+        "cut after the folder",
+        "cut in a header",
+        "cut in the initramfs",
+        "cut in the kernel",
+        "no end",
+        "empty",
+        "no tar",
+        "a size below zero",
+        "a damaged header",
+    ],
 )
-def test_a_damaged_one(tar: Path, change: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_one(tar: Path, change: Callable[[bytes], bytes], words: str) -> None:
     tar.write_bytes(change(tar.read_bytes()))
-    with pytest.raises(VerificationError):
+    with pytest.raises(VerificationError, match=words):
         read(tar)
 
 
@@ -224,6 +239,26 @@ def test_mutations_give_our_error_or_a_folder(tar: Path, changes: list[tuple[int
         str(error).encode()
 
 
-@pytest.mark.parametrize("size", [0, 511, 512, 1023])
-def test_a_short_head_is_none(size: int) -> None:
-    assert not is_one(packed(APP, EPOCH)[:size])
+@pytest.mark.parametrize("size,known", [(0, False), (511, False), (512, True), (1023, True), (1024, True)])
+def test_a_short_head(size: int, known: bool) -> None:
+    assert is_one(packed(APP, EPOCH)[:size]) is known
+
+
+@pytest.mark.parametrize("place", [0, 110, 124, 150, 156, 258])
+@pytest.mark.parametrize("header", [0, 512])
+def test_a_damaged_header_is_known_for_one(tar: Path, header: int, place: int) -> None:
+    data = bytearray(tar.read_bytes())
+    data[header + place] ^= 1
+    tar.write_bytes(data)
+    assert form_of(tar) is Form.VM_KERNEL
+    with pytest.raises(VerificationError, match=r"app\.tar is a damaged tar: .*(checksum|header)"):
+        read(tar)
+
+
+def test_other_tars_are_none(tmp_path: Path) -> None:
+    """A system's tar, an empty folder, a folder of other files."""
+    (tmp_path / "app" / "bin").mkdir(parents=True)
+    for name, what in (("a.tar", "app"), ("b.tar", "app/bin"), ("c.tar", ".")):
+        run("tar", "-cf", tmp_path / "out", "-C", tmp_path, what, timeout=60)
+        (tmp_path / "out").rename(tmp_path / name)
+        assert form_of(tmp_path / name) is Form.RAW

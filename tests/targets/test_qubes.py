@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -234,6 +235,36 @@ def test_without_its_sidecar(cli: Cli, pvh: Path, kernels: Path) -> None:
     assert "cannot boot on qubes" in said.err
 
 
+def test_one_without_an_initramfs(cli: Cli, pvh: Path) -> None:
+    """R4.1 would refuse it: what is wanted is said."""
+    Path("app").mkdir()
+    Path("app/vmlinuz").write_bytes(pvh.read_bytes())
+    run("tar", "--owner=0", "--group=0", "-cf", "app.tar", "app")
+    said = cli("verify", "app.tar", "-t", "qubes")
+    assert said.code == 6
+    assert "other files in app.tar than these: app/, app/initramfs, app/vmlinuz\n" in said.err
+
+
+def test_a_damaged_kernel_is_told_of_by_its_place_in_the_tar(cli: Cli, pvh: Path) -> None:
+    tar = build(cli, pvh)
+    data = tar.read_bytes()
+    tar.write_bytes(at(data, data.index(b"\x7fELF")))
+    said = cli("inspect", "app.tar")
+    assert said.code == 6
+    assert "error: app.tar: vmlinuz in it: neither a kernel nor a raw disk image\n" in said.err
+    assert "imagekit-disk-" not in said.err
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("verify", "-t", "qubes"), ("prove", "--by", "pvh")])
+@pytest.mark.parametrize("size", [512, 3000])
+def test_a_cut_one_is_no_disk(cli: Cli, pvh: Path, command: tuple[str, ...], size: int) -> None:
+    tar = build(cli, pvh)
+    Path("cut.tar").write_bytes(tar.read_bytes()[:size])
+    said = cli(*command, "cut.tar")
+    assert said.code == 6
+    assert "cut.tar is a damaged tar: " in said.err
+
+
 def test_one_with_other_owners_is_found(cli: Cli, pvh: Path) -> None:
     build(cli, pvh)
     Path("app.tar.imagekit.json").unlink()
@@ -242,3 +273,28 @@ def test_one_with_other_owners_is_found(cli: Cli, pvh: Path) -> None:
     said = cli("verify", "app.tar", "-t", "qubes")
     assert said.code == 6
     assert "root's" in said.err
+
+
+def at(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "change,words",
+    [
+        (lambda data: data[:512], ("is 19968 bytes shorter than", "512 bytes; its sidecar says 20480")),
+        (lambda _: b"", ("is 20480 bytes shorter than", "0 bytes; its sidecar says 20480")),
+        (lambda data: data + b"\0", ("is 1 bytes longer than", "20481 bytes; its sidecar says 20480")),
+        (lambda data: at(data, 110), ("not the file that its sidecar describes", "damaged tar: bad checksum")),
+        (lambda data: at(data, 258), ("not the file that its sidecar describes", "damaged tar: bad checksum")),
+    ],
+    ids=["cut", "empty", "longer", "a header's mode", "a header's magic"],
+)
+def test_a_damaged_one_is_held_against_its_own_length(
+    cli: Cli, pvh: Path, change: Callable[[bytes], bytes], words: tuple[str, ...]
+) -> None:
+    tar = build(cli, pvh)
+    tar.write_bytes(change(tar.read_bytes()))
+    said = cli("verify", "app.tar")
+    assert said.code == 6, said.err
+    assert all(one in said.err for one in words), said.err
