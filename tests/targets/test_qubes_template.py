@@ -103,19 +103,20 @@ def test_the_same_bytes(make: Make, pvh: Path, tmp_path: Path) -> None:
     assert hashlib.sha256(again.path.read_bytes()).digest() == hashlib.sha256(first).digest()
 
 
+def menu(loads: str, timeout: int = 0) -> bytes:
+    """Return a grub.cfg whose one entry loads something."""
+    return f"set default=0\nset timeout={timeout}\nmenuentry 'x' {{\n  {loads}\n}}\n".encode()
+
+
 @pytest.mark.parametrize(
     "path,data,words",
     [
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/other'\n}\n", "there is no such file"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1'\n}\n", "command line"),
-        (
-            GRUB_CFG,
-            b"set timeout=0\nmenuentry 'x' {\n  linux '/boot/kernel' 'a=1' 'b=two'\n}\n",
-            "loads the kernel by",
-        ),
-        (GRUB_CFG, b"set timeout=9\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1' 'b=two'\n}\n", "timeout"),
-        (GRUB_CFG, b"set timeout=0\n", "names no kernel"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel\n}\n", "not whole"),
+        (GRUB_CFG, menu("multiboot '/boot/other'"), "there is no such file"),
+        (GRUB_CFG, menu("multiboot '/boot/kernel' 'a=1'"), "command line"),
+        (GRUB_CFG, menu("linux '/boot/kernel' 'a=1' 'b=two'"), "loads the kernel by"),
+        (GRUB_CFG, menu("multiboot '/boot/kernel' 'a=1' 'b=two'", timeout=9), "timeout"),
+        (GRUB_CFG, b"set default=0\nset timeout=0\n", "a line that verify does not know"),
+        (GRUB_CFG, menu("multiboot '/boot/kernel"), "a line that verify does not know"),
         ("/boot/kernel", b"no kernel", "is not the one in the sidecar"),
         ("/boot/grub/menu.lst", b"timeout 0\ntitle x\nroot (hd0)\nkernel /boot/kernel a=2\n", "command line"),
     ],
