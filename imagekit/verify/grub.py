@@ -88,7 +88,8 @@ def check_grub(subject: Subject, room: Scratch, spot: Spot, kind: str, way: Way)
 def parse_grub_cfg(text: str) -> Menu:
     """Return the first entry of a grub.cfg; VerificationError when there is none, or no kernel in it."""
     head, _, entry = text.partition("\nmenuentry ")
-    lines = [_words(line) for line in entry.split("\n")]
+    _, _, body = entry.partition("\n")  # an entry may be called as a command is
+    lines = [_words(line) for line in body.split("\n")]
     loading = next((words for words in lines if words and words[0] in _COMMANDS), [])
     if len(loading) < 2:  # noqa: PLR2004 -- the command, and a path
         raise VerificationError(f"{PATH} names no kernel")

@@ -13,6 +13,7 @@ from imagekit.sparse import map_blocks
 from imagekit.verify import verify
 from tests.cli.conftest import Cli, cli
 from tests.conftest import Make
+from tests.kernel.multiboot2 import by_multiboot2
 from tests.verify.lie import GRUB_CFG, Lie
 
 __all__ = ["cli"]
@@ -58,6 +59,15 @@ def test_what_is_on_it(make: Make, pvh: Path) -> None:
     assert "--class TemplateVM" in text
     assert f"--root-copy-from {image.name} hello-pvh\n" in text
     assert f"echo '{hashlib.sha256(image.read_bytes()).hexdigest()}  {image.name}' | sha256sum --check" in text
+
+
+def test_a_kernel_of_multiboot_2_alone(cli: Cli, make: Make, kernels: Path, tmp_path: Path) -> None:
+    path = by_multiboot2(kernels, tmp_path)
+    image = built(make, path).path
+    assert b"  multiboot2 '/boot/kernel' 'a=1' 'b=two'\n" in on(image, GRUB_CFG)
+    assert {check.verdict for check in verify(image)} == {"ok"}
+    report = json.loads(cli("inspect", image, "--json").out)
+    assert {one["loader"]: one["boots"] for one in report["verdicts"]}["GRUB PVH"] is True
 
 
 def test_a_kernel_and_files_of_ones_own_places(make: Make, pvh: Path, tmp_path: Path) -> None:
