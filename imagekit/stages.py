@@ -173,6 +173,7 @@ def core_step(job: Job, guest: Guest) -> Step | None:
         write_core,
         {},
         {"modules": list(names)},
+        revision=2,
         tools=("grub",),
         needs=("grub",),
     )

@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 
 from imagekit import command, programs
+from imagekit.command import children
 from imagekit.errors import ToolError
 
 
@@ -144,6 +145,7 @@ def test_a_version_that_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 PARENT = """
 import signal, sys, threading
 from imagekit import command, programs
+from imagekit.command import children
 from imagekit.errors import ToolError
 def stop(number, frame):
     command.stop_children()
@@ -177,11 +179,12 @@ def test_children_end_with_us(tmp_path: Path) -> None:
 MAIN_THREAD = """
 import signal, threading
 from imagekit import command, programs
+from imagekit.command import children
 def stop(number, frame):
     command.stop_children()
     raise SystemExit(5)
 signal.signal(signal.SIGTERM, stop)
-with command._children_lock:  # as in the middle of a start
+with children._children_lock:  # as in the middle of a start
     signal.raise_signal(signal.SIGTERM)
 """
 
@@ -247,6 +250,7 @@ def test_what_cannot_run_beside_us() -> None:
 HOLDER = """
 import time
 from imagekit import command, programs
+from imagekit.command import children
 with command.running("sleep", "60") as beside:
     print(beside._child.pid, flush=True)
     time.sleep(60)

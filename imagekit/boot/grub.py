@@ -6,6 +6,7 @@ backslash (GRUB 2.06, grub-core/lib/cmdline.c): a command line that would not ar
 """
 
 import re
+from textwrap import indent
 from typing import Literal
 
 from imagekit.errors import UnsuitedError
@@ -29,14 +30,18 @@ _MASK = """\
   fi
 """
 
-_HEAD = """\
+CONSOLES = """\
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+"""
+"""GRUB's words on the first serial port, too: a cloud's console log."""
+
+_HEAD = f"""\
 set default=0
 set timeout=0
 if [ "$grub_platform" = "pc" ]; then
-  serial --unit=0 --speed=115200
-  terminal_input console serial
-  terminal_output console serial
-fi
+{indent(CONSOLES, "  ")}fi
 """
 
 

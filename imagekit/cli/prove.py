@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -47,6 +47,15 @@ class By(StrEnum):
     HVM = "hvm"
 
 
+class Boot(StrEnum):
+    """Values of --boot: kinds of guests, as `build` has them."""
+
+    AUTO = "auto"
+    PV = "pv"
+    PVH = "pvh"
+    HVM = "hvm"
+
+
 def prove(
     paths: Annotated[
         list[Path] | None,
@@ -55,7 +64,15 @@ def prove(
     target: asked.Targets = None,
     by: Annotated[
         By | None,
-        typer.Option("--by", "--boot", help="The way to boot it. Default: the artifact's own."),
+        typer.Option(
+            "--by",
+            metavar="pv|pygrub|pv-grub|pvh|pvh-pygrub|multiboot|hvm",
+            help="The way to boot it. Default: the artifact's own.",
+        ),
+    ] = None,
+    boot: Annotated[
+        Boot | None,
+        typer.Option(metavar="auto|pv|pvh|hvm", help="The kind of guest, in place of --by: its target's own way."),
     ] = None,
     expect: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the guest must say. Default: it must power off.")
@@ -78,7 +95,7 @@ def prove(
     ] = None,
     private_key: asked.PrivateKey = None,
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Make the lab, or renew it; with --by hvm: that for HVM guests.")
+        bool, typer.Option("--prepare", help="Make the lab, or renew it; with --boot hvm: that for HVM guests.")
     ] = False,
     debs: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="With --prepare: the Debian packages lie there.")
@@ -99,9 +116,12 @@ def prove(
     from imagekit.kernel import Way  # noqa: PLC0415 -- --help need not import it
     from imagekit.prove import Expected, Laboratory  # noqa: PLC0415 -- as above
 
+    if by and boot:
+        raise UsageError(f"--by {by} and --boot {boot}: one of them", hint="--boot leaves the way to the target")
     way = Way(by.value) if by else None
+    lab_for = Way.HVM if boot is Boot.HVM else way
     if packages:
-        _list_packages(way)
+        _list_packages(lab_for)
         return
     if debs is not None and not prepare:
         raise UsageError("--from says where the lab's packages lie", hint="it goes with --prepare")
@@ -111,7 +131,7 @@ def prove(
         cache_dir(), state_dir(), note=_silent if quiet else tell, accelerator=accel.value, cold=cold
     )
     if prepare:
-        lab = laboratory.prepare(way, debs=debs)
+        lab = laboratory.prepare(lab_for, debs=debs)
         if not paths:
             say(str(lab.folder))
             return
@@ -123,6 +143,7 @@ def prove(
         way,
         _bytes(memory),
         private_key,
+        boot.value if boot else None,
     )
     proofs = [proof for path in paths or () for proof in _proofs(path, target, laboratory, wish, memory)]
     report(proofs, as_json=as_json, quiet=quiet, console=console)
@@ -139,6 +160,7 @@ class Wish:
         by: "Way | None" = None,
         memory: int | None = None,
         private_key: Path | None = None,
+        boot: Literal["auto", "pv", "pvh", "hvm"] | None = None,
     ) -> None:
         self.expected = expected
         self.network = network
@@ -146,6 +168,7 @@ class Wish:
         self.by = by
         self.memory = memory
         self.private_key = private_key
+        self.boot = boot
 
 
 def prove_one(
@@ -162,7 +185,8 @@ def prove_one(
         timeout = timeout or image.prove.timeout
     private_key = wish.private_key or (image.ami.private_key if image else None)
     with unwrapped(path, private_key) as raw:
-        found = subject(path, target=target, way=wish.by, memory=wish.memory, raw=raw)
+        guest = None if wish.boot == "auto" else wish.boot
+        found = subject(path, target=target, way=wish.by, memory=wish.memory, raw=raw, guest=guest)
         return laboratory.prove(found, expected or Expected(), network=network, timeout=timeout or 60.0)
 
 
@@ -235,13 +259,15 @@ def _proofs(
         for target in named:
             yield prove_one(laboratory, path, wish, target=target)
         return
-    with _built(path, targets, memory) as built:
+    with _built(path, targets, memory, wish.boot) as built:
         for made, image, target in built:
             yield prove_one(laboratory, made, wish, image, target)
 
 
 @contextmanager
-def _built(path: Path, targets: list[str] | None, memory: str | None) -> "Iterator[list[tuple[Path, Image, str]]]":
+def _built(
+    path: Path, targets: list[str] | None, memory: str | None, boot: str | None
+) -> "Iterator[list[tuple[Path, Image, str]]]":
     """Build a recipe or a kernel into a folder that is gone afterwards."""
     from imagekit.build import Runner  # noqa: PLC0415
     from imagekit.build import build as run  # noqa: PLC0415
@@ -250,7 +276,7 @@ def _built(path: Path, targets: list[str] | None, memory: str | None) -> "Iterat
 
     store = open_store(of_environment())
     with store.workplaces.new() as folder:
-        wanted = asked.request([path], targets, f"{folder}/", None, memory=memory)
+        wanted = asked.request([path], targets, f"{folder}/", None, memory=memory, boot=boot)
         with store.in_use():
             runner = Runner(store, silent)
             prepared = prepare(wanted, runner, os.environ)

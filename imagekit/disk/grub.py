@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import IO, cast
 
 from imagekit import command
+from imagekit.boot import CONSOLES
 from imagekit.disk.layout import SECTOR
 from imagekit.errors import ToolError
 from imagekit.plan import Input, Json
 
 _PACKAGE = "grub-pc-bin"
-_FOLDERS = ("/usr/lib/grub/i386-pc", "/usr/share/grub2/i386-pc", "/usr/share/grub/i386-pc")
+_FOLDERS = ("/usr/lib/grub/i386-pc", "/usr/share/grub/i386-pc")
 _FORMAT = "i386-pc"
 _PREFIX = "(hd0,msdos1)/boot/grub"  # the disk that the BIOS boots from is its first, GRUB's hd0
 _ALWAYS = ("biosdisk", "part_msdos", "normal", "serial", "terminal", "echo", "test", "boot")
@@ -61,9 +62,12 @@ def write_core(_inputs: Mapping[str, Input], out: Path, options: Mapping[str, Js
     ToolError: grub-mkimage or GRUB's modules are not installed, or are of a form that is not known here.
     """
     folder = grub_folder()
-    core = out.with_name("core.img")
+    core, early = out.with_name("core.img"), out.with_name("early.cfg")
+    early.write_text(CONSOLES)  # so that a cloud's log has what GRUB says where it finds no grub.cfg
     names = cast("list[str]", options["modules"])
-    command.run("grub-mkimage", "-O", _FORMAT, "-d", folder, "-p", _PREFIX, "-o", core, *names, timeout=60)
+    command.run(
+        "grub-mkimage", "-O", _FORMAT, "-d", folder, "-p", _PREFIX, "-c", early, "-o", core, *names, timeout=60
+    )
     out.write_bytes(boot_sector((folder / "boot.img").read_bytes()) + checked_core(core.read_bytes()))
 
 

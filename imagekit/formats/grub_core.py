@@ -6,7 +6,8 @@ The format is GRUB 2.06's (include/grub/offsets.h, kernel.h; util/mkimage.c), al
                 of what is packed, and unpacked. What is packed is raw LZMA, and ends the file.
     unpacked    GRUB's kernel, then "mimg", an offset and a size, both from there; at the offset objects, each
                 with its type and its length, these 8 bytes included. 0: a module, ELF of 32 bits, whose section
-                .modname names it. 3: the folder, ended by a NUL.
+                .modname names it. 2: commands that run before grub.cfg is looked for. 3: the folder. Both are
+                ended by a NUL.
 """
 
 import lzma
@@ -21,39 +22,42 @@ _LARGEST = 8 << 20  # bytes, unpacked; memory below 1 MiB holds it packed
 _FILTER = {"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}
 _SPARE = 8  # zeros that the range coder may end with
 _MAGIC = b"mimg"
-_MODULE, _PREFIX = 0, 3
+_MODULE, _CONFIG, _PREFIX = 0, 2, 3
 _PAIR, _INFO, _SECTION = struct.Struct("<II"), struct.Struct("<4sII"), struct.Struct("<10I")
 _SECTIONS_AT, _NUMBERS_AT = 32, 48
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """A core's modules in their order, and its folder in GRUB's words, such as (hd0,msdos1)/boot/grub."""
+    """A core's modules in their order, its folder, such as (hd0,msdos1)/boot/grub, and its commands."""
 
     modules: tuple[str, ...]
     prefix: str
+    config: str = ""
 
 
 def read_core(image: bytes) -> Core:
     """Return what is in a core.img, which may be followed by zeros; ValueError for what is none."""
     modules: list[str] = []
-    prefix = ""
+    prefix = config = ""
     try:
         for kind, content in _objects(_unpacked(image)):
             if kind == _MODULE:
                 modules.append(_text(_section(content, ".modname")))
             elif kind == _PREFIX:
                 prefix = _text(content)
+            elif kind == _CONFIG:
+                config += _text(content)
     except (struct.error, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"no core of GRUB's: {error}") from error
-    return Core(tuple(modules), prefix)
+    return Core(tuple(modules), prefix, config)
 
 
 def _unpacked(image: bytes) -> bytes:
     packed, length = _PAIR.unpack_from(image, _LENGTHS_AT)
     if not 0 < packed < len(image) or not 0 < length <= _LARGEST:
         raise ValueError(f"no core of GRUB's: {packed} bytes that unpack to {length}")
-    for end in _ends(image):
+    for end in _ends(image, packed):
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[_FILTER])
         found = b""
         try:
@@ -65,9 +69,9 @@ def _unpacked(image: bytes) -> bytes:
     raise ValueError(f"no core of GRUB's: nothing unpacks to {length} bytes")
 
 
-def _ends(image: bytes) -> range:
+def _ends(image: bytes, packed: int) -> range:
     """Return where the packed bytes may end: where the zeros begin, or a little behind, as some may be its own."""
-    end = len(image.rstrip(b"\0"))
+    end = max(len(image.rstrip(b"\0")), packed)
     return range(end, min(end + _SPARE, len(image)) + 1)
 
 

@@ -40,9 +40,9 @@ class KernelFacts:
     none; `features` are Xen's names, with "!" where one is required. `notes_from` says where it tells all this: in
     ELF notes, or in the section __xen_guest that came before them.
 
-    `multiboot` and `multiboot2`: whether GRUB would find a header in the unwrapped file, and take it. `memory` is
-    the bytes from the first loaded one to the last, 0 for none; `size` the file's bytes, `unpacked_size` those of
-    the ELF file in it.
+    `multiboot` and `multiboot2`: whether GRUB would find a header in the unwrapped file, a whole one, and have all
+    that it asks for. `memory` is the bytes from the first loaded one to the last, 0 for none; `size` the file's
+    bytes, `unpacked_size` those of the ELF file in it.
     """
 
     kind: Kind

@@ -10,15 +10,17 @@ from tempfile import TemporaryFile
 from imagekit import verify
 from imagekit.artifact import Sidecar, sidecar_path
 from imagekit.errors import KernelError, UsageError, VerificationError
-from imagekit.formats import vm_kernel
-from imagekit.kernel import Kind, Way, read_kernel
-from imagekit.prove.job import DIRECT
+from imagekit.formats import domain, vm_kernel
+from imagekit.kernel import Kind, Way, read_kernel, why_not
+from imagekit.prove.job import DIRECT, kind_of
 from imagekit.sparse import BLOCK, BlockMap, digest_file, map_blocks
 from imagekit.unwrap import Form, form_of
 from imagekit.verify import Claims
 
 _MIB = 1 << 20
-_WAYS = {"ebs": Way.PV_GRUB, "qubes": Way.MULTIBOOT}
+_WAYS = {"ebs": Way.PV_GRUB, "ami": Way.PV_GRUB, "qubes": Way.MULTIBOOT}
+_PYGRUB = {"pv": Way.PYGRUB_PV, "pvh": Way.PVH_PYGRUB}
+_DIRECT = {"pv": Way.PV_DIRECT, "pvh": Way.PVH}
 _DEFAULT = 64 * _MIB
 
 
@@ -41,16 +43,24 @@ class Subject:
 
 
 def subject(
-    path: Path, *, target: str | None, way: Way | None, memory: int | None, raw: Path | None = None
+    path: Path,
+    *,
+    target: str | None,
+    way: Way | None,
+    memory: int | None,
+    raw: Path | None = None,
+    guest: domain.Kind | None = None,
 ) -> Subject:
     """Return what a path, and what was asked for, come to; `raw` is the disk or kernel in it, where it wraps one.
+
+    Without a way, `guest` is the kind of guest that the artifact's loader shall make; None is the artifact's own.
 
     UsageError for what cannot be booted as asked; VerificationError (exit 6) for a file that is not what its
     sidecar says.
     """
     if not path.is_file():
         raise UsageError(f"{path} is not there, or is no file")
-    if way is None and target is None and not sidecar_path(path).exists():
+    if way is None and guest is None and target is None and not sidecar_path(path).exists():
         raise UsageError(
             f"{path} has no sidecar beside it, so how it is booted is not known",
             hint=f"--by {', '.join(way.value for way in Way)}",
@@ -65,21 +75,20 @@ def subject(
             details=f"its digest is {digest}\nin the sidecar: {claims.digest}",
             hint="build it again, or prove it alone, with --by",
         )
+    system = target or (claims.target if claims else "")
+    own = _own_way(claims, target, path)
     found = Subject(
         path=booted,
         name=claims.image if claims else path.name,
-        target=target or (claims.target if claims else ""),
-        way=way or _own_way(claims, target, path),
+        target=system,
+        way=way or (own if guest is None else _way_of(guest, own, system, path)),
         memory=memory or (claims.boot.memory if claims else _DEFAULT),
         vcpus=claims.boot.vcpus if claims else 1,
         digest=digest,
         claims=claims,
     )
-    if found.way is Way.HVM and claims is None and _is_kernel(booted):
-        raise UsageError(
-            f"{path} is a kernel, and an HVM guest boots from a disk", hint="imagekit build --boot hvm makes one"
-        )
     if found.way not in DIRECT:
+        _refuse_kernel(found, path)
         return found
     return _from_folder(found, path) if form_of(path) is Form.VM_KERNEL else _with_kernel(found)
 
@@ -90,6 +99,28 @@ def _own_way(claims: Claims | None, target: str | None, path: Path) -> Way:
     if form_of(path) is Form.VM_KERNEL:
         return Way.PVH
     return _WAYS.get(target or "", Way.PYGRUB_PV)
+
+
+def _way_of(guest: domain.Kind, own: Way, target: str, path: Path) -> Way:
+    """Return the way to a kind of guest by what starts the artifact's own one, or, beside it, by its target."""
+    if guest == "hvm":
+        return Way.HVM
+    if own in DIRECT or _is_kernel(path):
+        return _DIRECT[guest]
+    if kind_of(own) == guest:
+        return own
+    by_target = _WAYS.get(target, _PYGRUB[guest])
+    return by_target if kind_of(by_target) == guest else _PYGRUB[guest]
+
+
+def _refuse_kernel(found: Subject, path: Path) -> None:
+    """UsageError where what is booted is a kernel, with no disk around it."""
+    if form_of(path) is Form.VM_KERNEL or (found.claims is None and _is_kernel(found.path)):
+        more = " --boot hvm" if found.way is Way.HVM else ""
+        raise UsageError(
+            f"{path} is a kernel, and by {found.way.value} a guest boots from a disk",
+            hint=f"imagekit build{more} makes one of a kernel; without one: --by {', '.join(sorted(DIRECT))}",
+        )
 
 
 def _from_folder(found: Subject, path: Path) -> Subject:
@@ -114,10 +145,12 @@ def _with_kernel(found: Subject) -> Subject:
 
 
 def _is_kernel(path: Path) -> bool:
+    """Tell whether a file is a kernel that Xen or GRUB loads."""
     try:
-        return read_kernel(path).kind is not Kind.NONE
+        facts = read_kernel(path)
     except KernelError:
         return False
+    return facts.kind is not Kind.NONE or why_not(facts, Way.HVM) is None
 
 
 @contextmanager

@@ -1,17 +1,14 @@
 """GRUB and a disk of its own: the boot sector and the core behind it, grub.cfg, and the kernel that this names.
 
-A PVH guest's GRUB comes from the host, as Qubes' does: then there is no boot sector. grub.cfg is taken apart as a
-shell's words are, by Python's shlex, which knows nothing of how it was written. A core that is not as GRUB's own
-tool makes it for sector 1, in one piece, is none that boots here.
+A PVH guest's GRUB comes from the host, as Qubes' does: then there is no boot sector. A core that is not as GRUB's
+own tool makes it for sector 1, in one piece, is none that boots here.
 """
 
-import re
-import shlex
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
-from imagekit.disk import core_of, grub_modules
+from imagekit.boot import CONSOLES
+from imagekit.disk import SECTOR, boot_sector, core_of, grub_modules
 from imagekit.errors import ToolError, VerificationError
 from imagekit.formats.grub_core import Core, read_core
 from imagekit.guests import READS
@@ -20,43 +17,30 @@ from imagekit.sparse import digest_file
 from imagekit.verify.check import Check, passed
 from imagekit.verify.claims import Claims
 from imagekit.verify.files import Files, files
+from imagekit.verify.grub_cfg import PATH, Menu, parse_grub_cfg
 from imagekit.verify.kernel import check_facts
 from imagekit.verify.pygrub import Taken
 from imagekit.verify.scratch import DISK, Scratch
 from imagekit.verify.subject import Subject
 from imagekit.verify.table import Spot
 
-PATH = "/boot/grub/grub.cfg"
-
 _FOLDER = "(hd0,msdos1)/boot/grub"
-_COMMANDS = ("multiboot", "multiboot2", "linux")
-_RAMDISKS = ("module", "module2", "initrd")
-_MASKS = {("outb", "0x21", "0xff"), ("outb", "0xa1", "0xff")}
 _LARGEST = 1 << 30  # bytes; a menu may name a file without end
 _KERNEL, _RAMDISK = "kernel-by-grub", "ramdisk-by-grub"
 
 
-@dataclass(frozen=True, slots=True)
-class Menu:
-    """The entry that boots: the command line as GRUB hands it on; "" for what it does not say."""
-
-    timeout: str
-    command: str
-    kernel: str
-    cmdline: str
-    ramdisk: str
-    masks: bool
-
-
 def by_grub(subject: Subject) -> Way | None:
-    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector."""
+    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector.
+
+    What GRUB's boot sector would load may be damaged: `check_grub` says so.
+    """
     if subject.claims is not None:
         way = subject.claims.boot.way
         return way if way in {Way.HVM, Way.MULTIBOOT} else None
     if subject.target == "qubes":
         return Way.MULTIBOOT
     try:
-        core_of(_before(subject.path, 1 << 20))
+        boot_sector(_before(subject.path, SECTOR))
     except ToolError:
         return None
     return Way.HVM
@@ -85,39 +69,6 @@ def check_grub(subject: Subject, room: Scratch, spot: Spot, kind: str, way: Way)
     return taken
 
 
-def parse_grub_cfg(text: str) -> Menu:
-    """Return the first entry of a grub.cfg; VerificationError when there is none, or no kernel in it."""
-    head, _, entry = text.partition("\nmenuentry ")
-    _, _, body = entry.partition("\n")  # an entry may be called as a command is
-    lines = [_words(line) for line in body.split("\n")]
-    loading = next((words for words in lines if words and words[0] in _COMMANDS), [])
-    if len(loading) < 2:  # noqa: PLR2004 -- the command, and a path
-        raise VerificationError(f"{PATH} names no kernel")
-    ramdisk = next((words for words in lines if words and words[0] in _RAMDISKS), [])
-    timeout = re.search(r"^set timeout=(\S+)$", head, re.MULTILINE)
-    return Menu(
-        timeout=timeout[1] if timeout else "",
-        command=loading[0],
-        kernel=loading[1],
-        cmdline=" ".join(map(_handed_on, loading[2:])),
-        ramdisk=next((word for word in ramdisk[1:] if not word.startswith("--")), ""),
-        masks={tuple(words) for words in lines} >= _MASKS,
-    )
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise VerificationError(f"{PATH} has a line that is not whole", details=f"{error}: {line[:80]}") from None
-
-
-def _handed_on(argument: str) -> str:
-    """Return an argument as GRUB puts it into the kernel's command line."""
-    escaped = re.sub(r"(['\"\\])", r"\\\1", argument)
-    return f'"{escaped}"' if " " in argument else escaped
-
-
 def _before(disk: Path, length: int) -> bytes:
     with disk.open("rb") as file:
         return file.read(min(length, 1 << 20))
@@ -136,7 +87,8 @@ def _read_core(disk: Path, gap: int) -> Core:
 
 def _check_menu(menu: Menu, there: Files, claims: Claims | None, way: Way) -> None:
     for path in filter(None, (menu.kernel, menu.ramdisk)):
-        if not there.exists(path):
+        # Another one names a device of GRUB's, or is an option.
+        if not path.startswith("/") or not there.exists(path):
             raise VerificationError(f"{PATH} names {path}, and there is no such file")
     if way is Way.HVM and menu.command != "linux" and not menu.masks:
         raise VerificationError(
@@ -170,7 +122,10 @@ def _check_loading(menu: Menu, kernel: Path) -> None:
 
 
 def _check_core(menu: Menu, core: Core, kind: str, kernel: Path) -> None:
-    """Check that the core has what it takes to find this kernel, and to load it."""
+    """Check that the core has what it takes to find this kernel, and to load it, and does nothing else before."""
+    if core.config not in {"", CONSOLES}:
+        shown = core.config.splitlines()[0][:80]
+        raise VerificationError("GRUB's core has commands of its own, before grub.cfg", details=f"{shown!r}, …")
     facts = read_kernel(kernel)
     lacking = set(grub_modules(kind, menu.command, packed=bool(facts.compression))) - set(core.modules)
     if lacking or core.prefix != _FOLDER:

@@ -41,9 +41,13 @@ def telling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def machine(disk: Path, memory: str) -> "subprocess.Popen[bytes]":
-    """Start a machine that boots a disk by its BIOS, its serial port on stdout; it may write to a copy only."""
-    options = ("-m", memory, "-accel", "tcg", "-display", "none", "-no-reboot", "-net", "none", "-serial", "stdio")
+# What a machine writes to stdout: its serial port, or, of one that has none, what QEMU alone listens to.
+PORTS = {"a serial port": ("-serial", "stdio"), "none": ("-serial", "none", "-debugcon", "stdio")}
+
+
+def machine(disk: Path, memory: str, port: str = "a serial port") -> "subprocess.Popen[bytes]":
+    """Start a machine that boots a disk by its BIOS, its port on stdout; it may write to a copy only."""
+    options = ("-m", memory, "-accel", "tcg", "-display", "none", "-no-reboot", "-net", "none", *PORTS[port])
     devices = ("-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-snapshot", "-drive", f"file={disk},format=raw")
     return subprocess.Popen(
         [require("qemu-system-x86_64"), *options, *devices],
@@ -53,9 +57,9 @@ def machine(disk: Path, memory: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def told(disk: Path, *, lines: int) -> list[str]:
+def told(disk: Path, *, lines: int, port: str = "a serial port") -> list[str]:
     """Boot a disk by its BIOS; return what the kernel tells: its command line, its modules', the 8259's state."""
-    with machine(disk, "64") as child:
+    with machine(disk, "64", port) as child:
         output, complaint = child.communicate(timeout=120)
     head, _, said = output.decode().partition("\nTOLD\n")
     assert said, head[-2000:] + complaint.decode()
@@ -96,6 +100,23 @@ SETTINGS: list[dict[str, object]] = [
 def test_grub_finds_the_kernel(make: Make, telling: Path, more: dict[str, object]) -> None:
     (artifact,) = make(telling / "told.xen", settings={"boot": "hvm", "cmdline": "a=$b;  {c}", **more})
     assert told(artifact.path, lines=2) == ["a=$b;  {c}", "masked"]
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_machine_with_a_serial_port_or_none(make: Make, telling: Path, port: str) -> None:
+    """Without one, `serial` is an error, and the menu's entry boots all the same."""
+    (artifact,) = make(telling / "told.xen", settings={"boot": "hvm", "cmdline": "a=1"})
+    assert told(artifact.path, lines=2, port=port) == ["a=1", "masked"]
+
+
+def test_a_disk_without_a_menu_says_so_on_the_serial_port(make: Make, telling: Path) -> None:
+    """What a cloud's console log shows then is GRUB's prompt, not nothing."""
+    (artifact,) = make(telling / "told.xen", settings={"boot": "hvm"})
+    run("debugfs", "-w", "-R", f"rm {GRUB_CFG}", f"{artifact.path}?offset={1 << 20}")
+    with machine(artifact.path, "64") as child:
+        assert child.stdout is not None
+        assert any(b"grub>" in line or b"GNU GRUB" in line for line in child.stdout)
+        child.kill()
 
 
 def test_multiboot_2(make: Make, telling: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-/* A Multiboot kernel (of the first version, or with -DSECOND of the second) that writes to COM1 what its loader told
- * it: its command line, those of its modules, and whether the 8259 is masked, each ended by a line feed. Then it ends
- * QEMU, by isa-debug-exit. No Xen: what is tried is GRUB.
+/* A Multiboot kernel (of the first version, or with -DSECOND of the second) that writes to COM1, and to QEMU's
+ * debugcon, what its loader told it: its command line, those of its modules, and whether the 8259 is masked, each ended
+ * by a line feed. Then it ends QEMU, by isa-debug-exit. No Xen: what is tried is GRUB.
  */
         .code32
         .section .text
@@ -78,6 +78,7 @@ put:    mov     %al, %ah
         mov     %ah, %al
         mov     $0x3f8, %dx
         out     %al, %dx
+        out     %al, $0xe9
         ret
 
 begin:  .asciz  "\nTOLD"

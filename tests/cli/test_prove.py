@@ -46,6 +46,8 @@ def proofs(tmp_path: Path) -> list[dict[str, object]]:
         (("app.xen", "--memory", "64"), "error: --memory 64: a guest takes whole MiB, 4 at least\n"),
         (("app.xen", "--timeout", "0"), "Invalid value"),
         (("app.xen", "--by", "magic"), "Invalid value"),
+        (("app.xen", "--boot", "pygrub"), "Invalid value"),
+        (("app.xen", "--by", "pvh", "--boot", "auto"), "error: --by pvh and --boot auto: one of them\n"),
         (("app.xen", "--accel", "magic"), "Invalid value"),
         (("none.raw",), "error: none.raw is not there, or is no file\n"),
         (("none.raw", "--by", "pv"), "error: none.raw is not there, or is no file\n"),
@@ -72,6 +74,17 @@ def test_packages_of_the_lab_for_hvm_guests(option: str, cli: Cli) -> None:
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == list(HVM.packages)
     assert "qemu-system-xen" in said.out
+
+
+def test_packages_of_the_lab_for_all_others(cli: Cli) -> None:
+    said = cli("prove", "--packages", "--boot", "auto")
+    assert (said.code, said.out.splitlines()) == (0, list(PLAIN.packages))
+
+
+def test_a_kernel_is_built_for_the_kind_of_guest_that_is_proved(cli: Cli, hello: Path) -> None:
+    said = cli("prove", hello, "--boot", "pvh")
+    assert said.code == cli("build", hello, "--boot", "pvh").code == 3
+    assert "it has no entry for PVH" in said.err
 
 
 def test_a_file_that_is_not_what_its_sidecar_says(cli: Cli, hello: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagekit.boot import CONSOLES
 from imagekit.command import run
 from imagekit.disk import core_of, grub_folder, grub_modules, grub_version
 from imagekit.disk.grub import TABLE_AT, boot_sector, checked_core, put_grub, write_core
@@ -39,6 +40,7 @@ def test_the_area(area: bytes) -> None:
 def test_what_is_in_the_core(area: bytes) -> None:
     core = read_core(area[SECTOR:])
     assert core.prefix == "(hd0,msdos1)/boot/grub"
+    assert core.config == CONSOLES
     assert set(NAMES) <= set(core.modules)
     assert not {"fat", "gzio", "multiboot2"} & set(core.modules), "modules by need"
 
@@ -126,6 +128,14 @@ def test_no_core_at_all(image: bytes) -> None:
         checked_core(image)
     with pytest.raises(ValueError, match="no core"):
         read_core(image)
+
+
+@pytest.mark.parametrize("there", [600, 1000, 2048])
+def test_a_core_that_is_cut_short_within_its_sectors(area: bytes, there: int) -> None:
+    """More is packed, it says, than lies before the zeros: nothing before its beginning is read for it."""
+    image = area[SECTOR : SECTOR + there]
+    with pytest.raises(ValueError, match="nothing unpacks to"):
+        read_core(image + bytes(len(area) - len(image)))
 
 
 @settings(max_examples=60)

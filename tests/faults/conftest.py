@@ -129,12 +129,14 @@ def gone(pid: int, seconds: float = 5) -> bool:
 def ended(process: Process, seconds: float = 30) -> tuple[int, str, str]:
     """Wait for a process; return its exit status, stdout, and what it said on stderr that is no progress."""
     stdout, stderr = process.communicate(timeout=seconds)
-    words = [_words(line) if line.startswith("{") else [line] for line in stderr.splitlines()]
+    words = map(_words, stderr.splitlines())
     return process.returncode, stdout, "\n".join(chain.from_iterable(words))
 
 
 def _words(line: str) -> list[str]:
-    """Return the error that an event tells of, in the words that are said without --progress json."""
+    """Return a line, or the error that an event tells of, in the words that are said without --progress json."""
+    if not line.startswith('{"event": '):
+        return [line]
     told = json.loads(line)
     if told["event"] != "run-failed":
         return []

@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -199,36 +198,6 @@ def test_memory_spans_what_is_loaded() -> None:
     )
     assert read_kernel_bytes(Builder(segments).build()).memory == 0x2500
     assert read_kernel_bytes(Builder((Segment(5, b"x"),)).build()).memory == 0
-
-
-def multiboot(flags: int = 3) -> bytes:
-    return struct.pack("<III", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF)
-
-
-def multiboot2(length: int = 16) -> bytes:
-    return struct.pack("<IIII", 0xE85250D6, 0, length, -(0xE85250D6 + length) & 0xFFFFFFFF)
-
-
-@pytest.mark.parametrize(
-    "header, at, found",
-    [
-        (multiboot(), 0x400, (True, False)),
-        (multiboot(), 8192 - 12, (True, False)),
-        (multiboot(0x10007), 0x400, (True, False)),
-        (multiboot(0xB), 0x400, (False, False)),
-        (multiboot(0x8003), 0x400, (False, False)),
-        (multiboot(), 8192 - 8, (False, False)),
-        (multiboot(), 0x402, (False, False)),
-        (multiboot()[:8] + bytes(4), 0x400, (False, False)),
-        (multiboot2(), 0x400, (False, True)),
-        (multiboot2(), 32768 - 16, (False, True)),
-        (multiboot2(), 0x404, (False, False)),
-    ],
-)
-def test_multiboot_headers(header: bytes, at: int, found: tuple[bool, bool]) -> None:
-    content = bytes(at - 120) + header + bytes(100)  # 120: the headers of a file with one segment
-    facts = read_kernel_bytes(Builder((Segment(content=content),)).build())
-    assert (facts.multiboot, facts.multiboot2) == found
 
 
 @pytest.mark.parametrize("packing", PACKERS)

@@ -1,9 +1,11 @@
 """What is booted: the artifact's own bytes by its own way, and nothing that its sidecar does not stand for."""
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +15,11 @@ from imagekit.kernel import Way
 from imagekit.prove import Subject, subject
 from imagekit.prove.subject import disk
 from imagekit.sparse import digest_file
+from imagekit.unwrap import unwrapped
+from tests.kernel.elf_builder import EM_386, Builder, Segment
+
+if TYPE_CHECKING:
+    from imagekit.formats.domain import Kind
 
 MIB = 1 << 20
 Of = Callable[..., Path]
@@ -178,3 +185,72 @@ def test_the_companion_is_the_kernel_of_a_direct_boot(of: Of, kernels: Path) -> 
     beside.unlink()
     with pytest.raises(VerificationError, match=r"\.xen is not what the sidecar says"):
         found(path)
+
+
+NO_DISK = "is a kernel, and by {} a guest boots from a disk"
+
+
+@pytest.mark.parametrize("way", [Way.HVM, Way.MULTIBOOT, Way.PYGRUB_PV, Way.PV_GRUB, Way.PVH_PYGRUB])
+def test_a_kernel_is_no_disk(way: Way, kernels: Path, tmp_path: Path) -> None:
+    multiboot = tmp_path / "multiboot.elf"
+    header = struct.pack("<III", 0x1BADB002, 0, -0x1BADB002 & 0xFFFFFFFF)
+    multiboot.write_bytes(Builder((Segment(content=header),), bits=32, machine=EM_386).build())
+    for path in (kernels / "hello.xen", kernels / "hello-pvh.xen", multiboot):
+        with pytest.raises(UsageError, match=NO_DISK.format(way.value)) as caught:
+            found(path, way=way)
+        assert ("--boot hvm" in caught.value.hint) == (way is Way.HVM)
+
+
+@pytest.mark.parametrize("way", [Way.HVM, Way.MULTIBOOT, Way.PYGRUB_PV])
+def test_neither_is_a_kernel_for_qubes_dom0(way: Way, of: Of) -> None:
+    path = of("hello-pvh.xen", "qubes")
+    with unwrapped(path, None) as raw:
+        for _ in ("with its sidecar", "alone"):
+            with pytest.raises(UsageError, match=NO_DISK.format(way.value)):
+                subject(path, target=None, way=way, memory=None, raw=raw)
+            sidecar_path(path).unlink(missing_ok=True)
+        assert subject(path, target=None, way=Way.PVH, memory=None, raw=raw).kernel
+
+
+def test_what_a_disk_is_called_does_not_matter(of: Of) -> None:
+    path = of("hello-pvh.xen", "qubes", **{"qubes.format": "template"})
+    assert (found(path).way, found(path).disk, found(path, way=Way.HVM).way) == (Way.MULTIBOOT, True, Way.HVM)
+
+
+@pytest.mark.parametrize(
+    "kernel, target, more, ways",
+    [
+        ("hello.xen", "xen", {}, (Way.PYGRUB_PV, Way.PVH_PYGRUB, Way.HVM)),
+        ("hello-pvh.xen", "xen", {}, (Way.PYGRUB_PV, Way.PVH_PYGRUB, Way.HVM)),
+        ("hello-pvh.xen", "xen", {"boot": "hvm"}, (Way.PYGRUB_PV, Way.PVH_PYGRUB, Way.HVM)),
+        ("hello-pvh.xen", "xen", {"xen.loader": "direct"}, (Way.PV_DIRECT, Way.PVH, Way.HVM)),
+        ("hello.xen", "ebs", {}, (Way.PV_GRUB, Way.PVH_PYGRUB, Way.HVM)),
+        ("hello-pvh.xen", "ebs", {"boot": "hvm"}, (Way.PV_GRUB, Way.PVH_PYGRUB, Way.HVM)),
+        ("hello-pvh.xen", "qubes", {"qubes.format": "template"}, (Way.PYGRUB_PV, Way.MULTIBOOT, Way.HVM)),
+    ],
+)
+def test_a_kind_of_guest_has_its_way(
+    kernel: str, target: str, more: dict[str, object], ways: tuple[Way, ...], of: Of
+) -> None:
+    """By the artifact's own loader; without a sidecar, by the target's, or pygrub."""
+    path = of(kernel, target, **more)
+    kinds: tuple[Kind, ...] = ("pv", "pvh", "hvm")
+    seen = tuple(subject(path, target=None, way=None, memory=None, guest=kind).way for kind in kinds)
+    assert seen == ways
+    sidecar_path(path).unlink()
+    if more != {"xen.loader": "direct"}:
+        alone = tuple(subject(path, target=target, way=None, memory=None, guest=kind).way for kind in kinds)
+        assert alone == ways
+    unknown = tuple(subject(path, target=None, way=None, memory=None, guest=kind).way for kind in kinds[::2])
+    assert unknown == (Way.PYGRUB_PV, Way.HVM)
+
+
+def test_a_kind_of_guest_without_a_disk(kernels: Path, of: Of) -> None:
+    direct: dict[Kind, Way] = {"pv": Way.PV_DIRECT, "pvh": Way.PVH}
+    for kind, way in direct.items():
+        assert subject(kernels / "hello.xen", target=None, way=None, memory=None, guest=kind).way is way
+    folder = of("hello-pvh.xen", "qubes")
+    with unwrapped(folder, None) as raw:
+        assert subject(folder, target=None, way=None, memory=None, raw=raw, guest="pvh").way is Way.PVH
+        with pytest.raises(UsageError, match=NO_DISK.format("hvm")):
+            subject(folder, target=None, way=None, memory=None, raw=raw, guest="hvm")

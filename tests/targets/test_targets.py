@@ -28,6 +28,20 @@ def imagekit(*arguments: str | Path, path: Path | None = None) -> "subprocess.Co
     return subprocess.run([IMAGEKIT, *arguments], env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
+BY_BIOS = """
+from imagekit.kernel import Way, why_not
+from imagekit.stages import core_step, disk_step, output, root_step, settled
+SUMMARY = "a cloud that boots disks by a BIOS"
+EXTENSION = ".cumulus"
+def refusal(facts, image):
+    return why_not(facts, Way.HVM)
+def plan(job):
+    job = settled(job, "hvm")
+    disk = disk_step(job, root_step(job, "hvm"), core=core_step(job, "hvm"))
+    return output(job, "cumulus", disk, {}, {"guest": "hvm", "way": "hvm"})
+"""
+
+
 @pytest.fixture
 def plug_in(tmp_path: Path) -> Path:
     """Return a folder for sys.path with an installed package that brings two targets, one of them broken."""
@@ -36,7 +50,10 @@ def plug_in(tmp_path: Path) -> Path:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: nimbus\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[imagekit.targets]\nnimbus = nimbus_target\nxen = nimbus_target\n")
+    with (info / "entry_points.txt").open("a") as file:
+        file.write("cumulus = cumulus_target\n")
     (folder / "nimbus_target.py").write_text(PLUG_IN)
+    (folder / "cumulus_target.py").write_text(BY_BIOS)
     return folder
 
 
@@ -61,6 +78,16 @@ def test_a_plug_in_builds(plug_in: Path, kernels: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "hello.nimbus.imagekit.json").read_bytes())["target"] == "nimbus"
 
 
+def test_a_plug_in_s_disk_for_a_bios(plug_in: Path, kernels: Path, tmp_path: Path) -> None:
+    out = tmp_path / "app.cumulus"
+    done = imagekit("build", kernels / "hello-pvh.xen", "-t", "cumulus", "-o", out, path=plug_in)
+    assert done.returncode == 0, done.stderr
+    checked = imagekit("verify", out, path=plug_in)
+    assert (checked.returncode, "boot sector: GRUB's" in checked.stderr) == (0, True), checked.stderr
+    refused = imagekit("build", kernels / "hello.xen", "-t", "cumulus", path=plug_in)
+    assert (refused.returncode, "GRUB finds no Multiboot header" in refused.stderr) == (3, True)
+
+
 def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> None:
     arguments = ("build", kernels / "broken" / "pvh-only.xen", "-t", "all", "-o", f"{tmp_path}/out/")
     done = imagekit(*arguments, path=plug_in)
@@ -71,7 +98,7 @@ def test_all_is_with_plug_ins(plug_in: Path, kernels: Path, tmp_path: Path) -> N
         "pvh-only.xcp.vhd",
         "pvh-only.xen.raw",
     ]
-    assert "pvh-only: not for ebs: it has no entry for PV" in done.stderr
+    assert "pvh-only: not for ebs: as PV: it has no entry for PV" in done.stderr
     as_json = json.loads(imagekit(*arguments, "--json").stdout)
     assert [skip["target"] for skip in as_json["skipped"] if skip["target"] == "ebs"] == ["ebs"]
     assert all(skip["reason"] for skip in as_json["skipped"])

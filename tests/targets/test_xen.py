@@ -97,9 +97,9 @@ def test_a_kernel_that_cannot(
 
 
 def test_a_file_in_dom0_starts_no_hvm_guest(make: Make, kernels: Path) -> None:
-    with pytest.raises(KernelError, match=r"xen\.loader = direct has no HVM guests") as caught:
+    with pytest.raises(KernelError, match=r"kernel comes from its disk, and xen\.loader is direct") as caught:
         make(kernels / "hello-pvh.xen", settings={"boot": "hvm", "xen.loader": "direct"})
-    assert caught.value.details == 'missing: boot = "auto" or "pv" or "pvh"'
+    assert caught.value.details == 'missing: xen.loader = "pygrub"'
 
 
 def test_an_hvm_guest_where_nothing_else_boots(make: Make, kernels: Path, tmp_path: Path) -> None:

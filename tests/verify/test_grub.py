@@ -7,16 +7,21 @@ import pytest
 
 from imagekit.artifact import Artifact
 from imagekit.command import run
-from imagekit.disk.grub import write_core
+from imagekit.disk import grub_folder, grub_modules
+from imagekit.disk.grub import checked_core, write_core
 from imagekit.errors import VerificationError
 from imagekit.verify import verify
-from imagekit.verify.grub import parse_grub_cfg
 from tests.verify.lie import GRUB_CFG, MENU, MIB, Built, Lie
 
+MASKS = "  outb 0x21 0xff\n  outb 0xa1 0xff\n"
 CFG = (
-    "set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/hello-pvh.xen' 'a=1' 'b=two'\n"
-    "  outb 0x21 0xff\n  outb 0xa1 0xff\n}\n"
+    f"set default=0\nset timeout=0\nmenuentry 'x' {{\n  multiboot '/boot/hello-pvh.xen' 'a=1' 'b=two'\n{MASKS}}}\n"
 )
+EVIL_IN_THE_ENTRY = (
+    "set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/hello-pvh.xen' 'a=1' 'b=two'\n"
+    "  multiboot /boot/evil.xen\n  if false; then\n  outb 0x21 0xff\n  outb 0xa1 0xff\n  fi\n}\n"
+)
+UNKNOWN = "has a line that verify does not know\nline "
 HVM = ["digest", "companions", "partition table", "identity", "file system", "boot sector", "grub.cfg", "kernel"]
 
 
@@ -76,6 +81,44 @@ def test_without_a_sidecar(image: Lie) -> None:
 
 
 @pytest.mark.parametrize(
+    "text, line",
+    [
+        (
+            CFG.replace("menuentry", "multiboot /boot/evil.xen\nboot\nmenuentry", 1),
+            "3: 'multiboot /boot/evil.xen'",
+        ),
+        (EVIL_IN_THE_ENTRY, "5: '  multiboot /boot/evil.xen'"),
+        (CFG.replace("default=0", "default=1") + "menuentry 'y' {\n  multiboot '/boot/evil.xen'\n}\n", "1: "),
+        (CFG + "menuentry 'y' {\n  multiboot '/boot/evil.xen'\n}\n", "8: \"menuentry 'y' {\""),
+    ],
+)
+def test_a_menu_that_boots_something_else(image: Lie, text: str, line: str) -> None:
+    """Nobody says what it is to boot: no sidecar is there to tell the menu from."""
+    image.write(GRUB_CFG, text.encode(), offset=MIB)
+    image.sidecar.unlink()
+    with pytest.raises(VerificationError, match=UNKNOWN.partition("\n")[0]) as error:
+        list(verify(image.main, target="xen"))
+    assert error.value.details.startswith(f"line {line}")
+
+
+@pytest.mark.parametrize(
+    "at, data, words",
+    [
+        (512 + 0x1F4, b"\3", "the rest of it at sector 2"),
+        (1024 + 8, b"\0\0\0\0", "GRUB's core is damaged"),
+        (512, bytes(31 << 10), "the boot sector, or what it loads, is not GRUB's"),
+    ],
+)
+def test_a_damaged_one_without_a_sidecar(image: Lie, at: int, data: bytes, words: str) -> None:
+    """GRUB's boot sector starts it, and nothing that pygrub would."""
+    image.put(at, data)
+    image.sidecar.unlink()
+    with pytest.raises(VerificationError) as error:
+        list(verify(image.main, target="xen"))
+    assert words in f"{error.value.brief}\n{error.value.details}"
+
+
+@pytest.mark.parametrize(
     "at, data, words",
     [
         (0x5C, b"\2", "core.img at sector 1"),
@@ -100,6 +143,16 @@ def test_a_core_without_the_module(image: Lie, tmp_path: Path) -> None:
     assert "GRUB's core would not find the kernel\nit lacks ext2" in told(image)
 
 
+def test_a_core_with_commands_of_its_own(image: Lie, tmp_path: Path) -> None:
+    """It would boot something before it looks for grub.cfg."""
+    (tmp_path / "own.cfg").write_text("multiboot /boot/other\nboot\n")
+    names = grub_modules("ext2", "multiboot", packed=False)
+    own = ("-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-c", tmp_path / "own.cfg", "-o", tmp_path / "core")
+    run("grub-mkimage", "-d", grub_folder(), *own, *names)
+    image.put(512, checked_core((tmp_path / "core").read_bytes()))
+    assert "GRUB's core has commands of its own, before grub.cfg\n'multiboot /boot/other'" in told(image)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -108,11 +161,15 @@ def test_a_core_without_the_module(image: Lie, tmp_path: Path) -> None:
         (CFG.replace("timeout=0", "timeout=5"), "grub.cfg's timeout is '5'"),
         (CFG.replace("/boot/hello-pvh.xen", "/boot/none.xen"), "names /boot/none.xen, and there is no such file"),
         (CFG.replace("/boot/hello-pvh.xen", GRUB_CFG), f"grub.cfg's kernel is '{GRUB_CFG}'"),
-        (CFG.replace("multiboot", "linux"), "grub.cfg loads the kernel by linux\nit takes multiboot"),
-        (CFG.replace("  outb 0x21 0xff\n", ""), "leaves the 8259 as the BIOS had it"),
-        (CFG.replace("menuentry", "submenu"), "names no kernel"),
-        (CFG.replace("'a=1'", "'a=1"), "has a line that is not whole"),
-        (CFG.replace("  outb", "  module /boot/none\n  outb", 1), "names /boot/none, and there is no such file"),
+        (
+            CFG.replace("multiboot", "linux").replace(MASKS, ""),
+            "grub.cfg loads the kernel by linux\nit takes multiboot",
+        ),
+        (CFG.replace(MASKS, ""), "leaves the 8259 as the BIOS had it"),
+        (CFG.replace("menuentry", "submenu"), f"{UNKNOWN}3: \"submenu 'x' {{\""),
+        (CFG.replace("'a=1'", "'a=1"), f"{UNKNOWN}4: "),
+        (CFG.replace("  outb", "  module --nounzip '/boot/none'\n  outb", 1), "names /boot/none, and there is no"),
+        (CFG.replace("'/boot/hello", "'boot/hello"), "names boot/hello-pvh.xen, and there is no such file"),
     ],
 )
 def test_a_menu_that_does_not_boot(image: Lie, text: str, words: str) -> None:
@@ -141,11 +198,3 @@ def test_pygrub_boots_no_such_disk(image: Lie) -> None:
     )
     assert done.status == 1
     assert MENU.encode() not in done.stderr
-
-
-def test_ours_is_read_as_it_was_meant() -> None:
-    menu = parse_grub_cfg(
-        "set timeout=0\nmenuentry 'a' {\n  linux '/k' 'a  b' '' 'c'\\''d' '$e'\n  initrd '/i'\n}\n"
-    )
-    assert (menu.kernel, menu.ramdisk, menu.timeout, menu.masks) == ("/k", "/i", "0", False)
-    assert menu.cmdline == '"a  b"  c\\\'d $e'

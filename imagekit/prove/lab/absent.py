@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+
+from imagekit.errors import ToolError
 
 if TYPE_CHECKING:
     from elftools.elf.gnuversions import GNUVerNeedSection, GNUVerSymSection
-    from elftools.elf.sections import SymbolTableSection
+    from elftools.elf.sections import Section, SymbolTableSection
 
 _HEADER, _SEGMENT = 64, 56
 _TRAP = b"\x0f\x0b\xcc\xcc"  # ud2
@@ -26,17 +29,27 @@ _FIRST_VERSION = 2  # 0 is local, 1 the library itself
 
 
 def absent(program: Path, name: str) -> bytes:
-    """Return the library `name` (its soname) as `program` wants it to be."""
+    """Return the library `name` (its soname) as `program` wants it to be.
+
+    ToolError for a program that is no ELF file, or tells no versions of what it wants.
+    """
     with program.open("rb") as stream:
-        wanted = sorted(_wanted(ELFFile(stream), name))
+        try:
+            wanted = sorted(_wanted(ELFFile(stream), name))
+        except ELFError as error:
+            raise ToolError(
+                f"{program.name} is not as in Debian 12",
+                details=str(error),
+                hint="the lab is made of Debian 12's packages",
+            ) from error
     return _library(wanted, name)
 
 
 def _wanted(elf: ELFFile, library: str) -> Iterator[tuple[str, str]]:
     """Yield the names that a program wants of a library, with their versions."""
-    needed = cast("GNUVerNeedSection", elf.get_section_by_name(".gnu.version_r"))
-    versions = cast("GNUVerSymSection", elf.get_section_by_name(".gnu.version"))
-    symbols = cast("SymbolTableSection", elf.get_section_by_name(".dynsym"))
+    needed = cast("GNUVerNeedSection", _section(elf, ".gnu.version_r"))
+    versions = cast("GNUVerSymSection", _section(elf, ".gnu.version"))
+    symbols = cast("SymbolTableSection", _section(elf, ".dynsym"))
     numbers = {
         auxiliary.entry.vna_other: auxiliary.name
         for entry, auxiliaries in needed.iter_versions()
@@ -47,6 +60,13 @@ def _wanted(elf: ELFFile, library: str) -> Iterator[tuple[str, str]]:
         version = versions.get_symbol(number).entry["ndx"]
         if version in numbers:
             yield symbol.name, numbers[version]
+
+
+def _section(elf: ELFFile, name: str) -> "Section":
+    section = elf.get_section_by_name(name)
+    if section is None:
+        raise ELFError(f"it has no section {name}")
+    return section
 
 
 class _Strings:

@@ -9,6 +9,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from imagekit.command import run
+from imagekit.errors import ToolError
 from imagekit.prove.lab.absent import absent
 
 if TYPE_CHECKING:
@@ -69,3 +70,16 @@ def test_of_a_library_that_it_does_not_want(program: Path, tmp_path: Path) -> No
     made = tmp_path / "none.so"
     made.write_bytes(absent(program, "libnothing.so.1"))
     assert _names(made) == [""]
+
+
+def test_a_program_that_tells_no_versions(tmp_path: Path) -> None:
+    """One that is linked with nothing; and what is no program."""
+    (tmp_path / "alone.c").write_text("void _start(void) { for (;;); }")
+    run("gcc", "-nostdlib", "-static", "-o", tmp_path / "alone", tmp_path / "alone.c")
+    with pytest.raises(ToolError, match="alone is not as in Debian 12") as caught:
+        absent(tmp_path / "alone", "libwanted.so.1")
+    assert caught.value.details == "it has no section .gnu.version_r"
+    for content in (b"", b"#!/bin/sh\n"):
+        (tmp_path / "script").write_bytes(content)
+        with pytest.raises(ToolError, match="script is not as in Debian 12"):
+            absent(tmp_path / "script", "libwanted.so.1")
