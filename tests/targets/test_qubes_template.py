@@ -36,6 +36,12 @@ def on(image: Path, path: str) -> bytes:
     return run("debugfs", "-R", f"cat {path}", image).stdout
 
 
+def cfg(*lines: str, timeout: int = 0) -> bytes:
+    """Return a grub.cfg that is ours but for what its entry does, and when."""
+    entry = "\n".join(("menuentry 'x' {", *(f"  {line}" for line in lines), "}"))
+    return f"set default=0\nset timeout={timeout}\n{entry}\n".encode()
+
+
 @pytest.mark.parametrize("layout", ["auto", "mbr", "gpt"])
 @pytest.mark.parametrize("kind", ["ext2", "ext4", "fat16"])
 def test_what_is_made_verifies(make: Make, pvh: Path, layout: str, kind: str) -> None:
@@ -116,16 +122,32 @@ def test_the_same_bytes(make: Make, pvh: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path,data,words",
     [
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/other'\n}\n", "there is no such file"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1'\n}\n", "command line"),
         (
             GRUB_CFG,
-            b"set timeout=0\nmenuentry 'x' {\n  linux '/boot/kernel' 'a=1' 'b=two'\n}\n",
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/other'\n}\n",
+            "there is no such file",
+        ),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1'\n}\n",
+            "command line",
+        ),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  linux '/boot/kernel' 'a=1' 'b=two'\n}\n",
             "loads the kernel by",
         ),
-        (GRUB_CFG, b"set timeout=9\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1' 'b=two'\n}\n", "timeout"),
-        (GRUB_CFG, b"set timeout=0\n", "names no kernel"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel\n}\n", "not whole"),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=9\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1' 'b=two'\n}\n",
+            "timeout",
+        ),
+        (GRUB_CFG, cfg("multiboot '/boot/other'"), "there is no such file"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel' 'a=1'"), "command line"),
+        (GRUB_CFG, cfg("linux '/boot/kernel' 'a=1' 'b=two'"), "loads the kernel by"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel' 'a=1' 'b=two'", timeout=9), "timeout"),
+        (GRUB_CFG, cfg(), "does not know"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel"), "does not know"),
         ("/boot/kernel", b"no kernel", "is not the one in the sidecar"),
         ("/boot/grub/menu.lst", b"timeout 0\ntitle x\nroot (hd0)\nkernel /boot/kernel a=2\n", "command line"),
     ],
