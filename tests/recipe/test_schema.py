@@ -45,7 +45,17 @@ def test_every_key_has_a_type_and_every_default_is_accepted() -> None:
 
 def test_there_are_recipes() -> None:
     names = {path.stem for path in RECIPES}
-    assert names >= {"hello", "hello-mbr", "hello-gpt", "hello-with-files", "hello-hvm", "pvh", "grub", "linux", "qubes"}
+    assert names >= {
+        "hello",
+        "hello-mbr",
+        "hello-gpt",
+        "hello-with-files",
+        "hello-hvm",
+        "pvh",
+        "grub",
+        "linux",
+        "qubes",
+    }
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
