@@ -43,7 +43,7 @@ KINDS = (
     ("PVH alone", "PHYS32_ENTRY", replace(_PV, kind=Kind.PVH)),
     ("Linux", "a bzImage with both", _LINUX),
     ("Linux that knows nothing of Xen", "a bzImage with neither", replace(_LINUX, kind=Kind.NONE)),
-    ("other Multiboot kernels", "a Multiboot header, 1 or 2", replace(_PV, kind=Kind.NONE, multiboot=True)),
+    ("other Multiboot kernels", "a Multiboot header, 1 or 2", replace(_PV, kind=Kind.NONE, multiboot2=True)),
     ("other files", "", replace(_PV, kind=Kind.NONE)),
 )
 

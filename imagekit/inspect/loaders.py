@@ -77,7 +77,7 @@ GRUB_PVH = Loader(
     "GRUB PVH",
     _GRUB_PATHS,
     GRUB_PV.filesystems,
-    {"linux": (LINUX,), "multiboot": (Way.MULTIBOOT,)},
+    {"linux": (LINUX,), "multiboot": (Way.MULTIBOOT,), "multiboot2": (Way.MULTIBOOT,)},
 )
 LOADERS = (PYGRUB, AMAZON, GRUB_PV, GRUB_PVH)
 

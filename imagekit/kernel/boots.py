@@ -35,7 +35,7 @@ class Way(StrEnum):
     PVH_PYGRUB = "pvh-pygrub"
     """pygrub takes it from the disk, type "pvh"."""
     MULTIBOOT = "multiboot"
-    """GRUB 2's command `multiboot`, in a PVH guest."""
+    """GRUB 2's commands `multiboot` and `multiboot2`, in a PVH guest."""
     HVM = "hvm"
     """GRUB 2 in the boot sector of a BIOS disk, in an HVM guest: `multiboot`, `multiboot2` or `linux`."""
 
@@ -85,7 +85,7 @@ def why_not(facts: KernelFacts, way: Way) -> Refusal | None:
 
 
 def grub_command(facts: KernelFacts) -> Literal["multiboot", "multiboot2", "linux"]:
-    """Return the command by which GRUB 2 loads a kernel that boots by `Way.HVM`."""
+    """Return the command by which GRUB 2 loads a kernel that boots by `Way.HVM` or `Way.MULTIBOOT`."""
     if facts.container == "bzimage":
         return "linux"
     return "multiboot" if facts.multiboot else "multiboot2"
@@ -106,7 +106,8 @@ def _objections(facts: KernelFacts, way: Way) -> Iterator[_Objection]:
 
 
 def _against_multiboot(facts: KernelFacts) -> Iterator[_Objection]:
-    if not facts.multiboot:
+    # Debian's GRUB for PVH has all modules, and Qubes': qubes-linux-pvgrub2, grub2-xen.spec.
+    if not (facts.multiboot or facts.multiboot2):
         yield "GRUB finds no Multiboot header in it", "a Multiboot header in the first 8 KiB"
 
 

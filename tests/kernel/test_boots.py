@@ -26,7 +26,7 @@ def reason(facts: KernelFacts, way: Way) -> str:
     [
         (PV, {*PV_WAYS}),
         (PVH, {*PVH_WAYS, Way.MULTIBOOT, Way.HVM}),
-        (replace(PVH, multiboot=False, multiboot2=True), {*PVH_WAYS, Way.HVM}),
+        (replace(PVH, multiboot=False, multiboot2=True), {*PVH_WAYS, Way.MULTIBOOT, Way.HVM}),
         (replace(PVH, kind=Kind.NONE), {Way.MULTIBOOT, Way.HVM}),
         (replace(BOTH, kind=Kind.NONE, container="bzimage", payload="lz4"), {Way.HVM}),
         (BOTH, {*PV_WAYS, *PVH_WAYS}),

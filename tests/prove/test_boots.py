@@ -17,6 +17,7 @@ from imagekit.proof import Proof
 from imagekit.prove import Expected, Laboratory, subject
 from imagekit.unwrap import unwrapped
 from tests.conftest import Make
+from tests.kernel.multiboot2 import by_multiboot2
 from tests.prove.prepared import LAB, prepared, strangers
 
 pytestmark = pytest.mark.xdist_group("lab")
@@ -110,6 +111,14 @@ def test_a_root_volume_for_qubes_by_grub(make: Make, kernels: Path, prove: Prove
     assert seen.loader.startswith("GRUB for PVH 2.")
     assert "/boot/grub/grub.cfg" in seen.console
     assert "command line: [greeting=hi]" in seen.console
+
+
+def test_multiboot_2_alone_by_grub(make: Make, kernels: Path, prove: Prove, tmp_path: Path) -> None:
+    """That GRUB is the one of which Qubes has a later version, with all modules in it as well."""
+    kernel = by_multiboot2(kernels, tmp_path)
+    seen = prove(built(make, kernel, "qubes", **{"qubes.format": "template"}).path, text="hello from", off=True)
+    assert (seen.booted, seen.way) == (True, "multiboot")
+    assert "started by: multiboot" in seen.console
 
 
 def test_the_wrong_kind_of_guest_is_refused_and_explained(

@@ -44,8 +44,17 @@ def test_every_key_has_a_type_and_every_default_is_accepted() -> None:
 
 
 def test_there_are_recipes() -> None:
-    assert {"hello", "hello-mbr", "hello-gpt", "hello-with-files", "pvh", "grub", "linux"} <= {
-        path.stem for path in RECIPES
+    names = {path.stem for path in RECIPES}
+    assert names >= {
+        "hello",
+        "hello-mbr",
+        "hello-gpt",
+        "hello-with-files",
+        "hello-hvm",
+        "pvh",
+        "grub",
+        "linux",
+        "qubes",
     }
 
 

@@ -13,6 +13,7 @@ from imagekit.sparse import map_blocks
 from imagekit.verify import verify
 from tests.cli.conftest import Cli, cli
 from tests.conftest import Make
+from tests.kernel.multiboot2 import by_multiboot2
 from tests.verify.lie import GRUB_CFG, Lie
 
 __all__ = ["cli"]
@@ -33,6 +34,12 @@ def pvh(kernels: Path) -> Path:
 
 def on(image: Path, path: str) -> bytes:
     return run("debugfs", "-R", f"cat {path}", image).stdout
+
+
+def cfg(*lines: str, timeout: int = 0) -> bytes:
+    """Return a grub.cfg that is ours but for what its entry does, and when."""
+    entry = "\n".join(("menuentry 'x' {", *(f"  {line}" for line in lines), "}"))
+    return f"set default=0\nset timeout={timeout}\n{entry}\n".encode()
 
 
 @pytest.mark.parametrize("layout", ["auto", "mbr", "gpt"])
@@ -58,6 +65,15 @@ def test_what_is_on_it(make: Make, pvh: Path) -> None:
     assert "--class TemplateVM" in text
     assert f"--root-copy-from {image.name} hello-pvh\n" in text
     assert f"echo '{hashlib.sha256(image.read_bytes()).hexdigest()}  {image.name}' | sha256sum --check" in text
+
+
+def test_a_kernel_of_multiboot_2_alone(cli: Cli, make: Make, kernels: Path, tmp_path: Path) -> None:
+    path = by_multiboot2(kernels, tmp_path)
+    image = built(make, path).path
+    assert b"  multiboot2 '/boot/kernel' 'a=1' 'b=two'\n" in on(image, GRUB_CFG)
+    assert {check.verdict for check in verify(image)} == {"ok"}
+    report = json.loads(cli("inspect", image, "--json").out)
+    assert {one["loader"]: one["boots"] for one in report["verdicts"]}["GRUB PVH"] is True
 
 
 def test_a_kernel_and_files_of_ones_own_places(make: Make, pvh: Path, tmp_path: Path) -> None:
@@ -106,16 +122,32 @@ def test_the_same_bytes(make: Make, pvh: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "path,data,words",
     [
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/other'\n}\n", "there is no such file"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1'\n}\n", "command line"),
         (
             GRUB_CFG,
-            b"set timeout=0\nmenuentry 'x' {\n  linux '/boot/kernel' 'a=1' 'b=two'\n}\n",
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/other'\n}\n",
+            "there is no such file",
+        ),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1'\n}\n",
+            "command line",
+        ),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=0\nmenuentry 'x' {\n  linux '/boot/kernel' 'a=1' 'b=two'\n}\n",
             "loads the kernel by",
         ),
-        (GRUB_CFG, b"set timeout=9\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1' 'b=two'\n}\n", "timeout"),
-        (GRUB_CFG, b"set timeout=0\n", "names no kernel"),
-        (GRUB_CFG, b"set timeout=0\nmenuentry 'x' {\n  multiboot '/boot/kernel\n}\n", "not whole"),
+        (
+            GRUB_CFG,
+            b"set default=0\nset timeout=9\nmenuentry 'x' {\n  multiboot '/boot/kernel' 'a=1' 'b=two'\n}\n",
+            "timeout",
+        ),
+        (GRUB_CFG, cfg("multiboot '/boot/other'"), "there is no such file"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel' 'a=1'"), "command line"),
+        (GRUB_CFG, cfg("linux '/boot/kernel' 'a=1' 'b=two'"), "loads the kernel by"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel' 'a=1' 'b=two'", timeout=9), "timeout"),
+        (GRUB_CFG, cfg(), "does not know"),
+        (GRUB_CFG, cfg("multiboot '/boot/kernel"), "does not know"),
         ("/boot/kernel", b"no kernel", "is not the one in the sidecar"),
         ("/boot/grub/menu.lst", b"timeout 0\ntitle x\nroot (hd0)\nkernel /boot/kernel a=2\n", "command line"),
     ],
