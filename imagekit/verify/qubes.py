@@ -70,4 +70,4 @@ def _commands(main: Path, readme: Path) -> Check:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest not in readme.read_text(errors="replace"):
         raise VerificationError(f"{readme.name} tells of another file than {main.name}", hint="build it again")
-    return passed("commands", f"{readme.name}, with the sum of {main.name}")
+    return passed("commands", f"{readme.name}, with the SHA-256 of {main.name}, {digest}")

@@ -53,7 +53,7 @@ def _check_file(subject: Subject) -> Iterator[Check]:
             details="\n".join((*seen_and_said, *_damage(subject.path))),
             hint="copy it again, or build it again",
         )
-    yield passed(claimed.form.upper(), f"{subject.length} bytes, {seen}")
+    yield passed(claimed.form.upper(), f"{subject.length} bytes, by blocks {seen}")
 
 
 def _damage(path: Path) -> Iterator[str]:

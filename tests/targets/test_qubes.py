@@ -63,6 +63,14 @@ def test_the_commands_name_the_tar_by_its_sum(cli: Cli, pvh: Path) -> None:
     assert "hello-pvh" not in text
 
 
+def test_verify_tells_the_sum_that_sha256sum_prints(cli: Cli, pvh: Path) -> None:
+    build(cli, pvh)
+    sum_ = run("sha256sum", "app.tar").stdout.decode().split()[0]
+    told = cli("verify", "app.tar")
+    assert f"commands: app.tar.readme.txt, with the SHA-256 of app.tar, {sum_}\n" in told.err
+    assert "VM-KERNEL: 20480 bytes, by blocks " in told.err
+
+
 def test_the_commands_are_of_the_file_that_was_made(cli: Cli, pvh: Path) -> None:
     """Two names of one build: each has its own commands, whatever the store knows."""
     for name in ("one.tar", "the other.tar"):
