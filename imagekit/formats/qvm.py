@@ -119,8 +119,7 @@ def of_kernel(qube: Qube, tar: str, sha256: str) -> str:
         [*_fetching(tar), *_checked(tar, sha256, unpack)],
         "The qube, once:",
         [*map(_line, standalone(qube)), f"qvm-start {name}"],
-        "Its console:",
-        [f"sudo xl console {name}"],
+        *_console(name),
         "A newer build is fetched and unpacked as above, by the commands that came with it, and is there at the "
         "qube's next start. To be rid of it:",
         [f"qvm-shutdown --wait {name}", f"qvm-remove {name}", f"sudo rm -r {PLACE}/{name}"],
@@ -143,8 +142,7 @@ def of_template(qube: Qube, image: str, sha256: str) -> str:
         [*_fetching(image), *_checked(image, sha256, made)],
         "A qube of the template:",
         [*map(_line, rest), f"qvm-start {app}"],
-        "Its console:",
-        [f"sudo xl console {app}"],
+        *_console(app),
         "A newer build is fetched as above, by the commands that came with it, when both are shut down. Then:",
         _checked(image, sha256, ("qvm-volume", "import", f"{name}:root", image)),
         "To be rid of it:",
@@ -170,6 +168,14 @@ _OF_QREXEC = (
     "The feature qrexec is empty, since the kernel has no agent of Qubes': in R4.0 qvm-start would wait for one, "
     "and fail."
 )
+
+
+def _console(name: str) -> tuple[str | list[str], ...]:
+    """Tell where a qube's console is: xenconsoled's log of it stays, of a kernel that ends at once as well."""
+    return (
+        "Its console, while it runs, and dom0's log of it, which stays:",
+        [f"sudo xl console {name}", f"sudo tail -n 40 /var/log/xen/console/guest-{name}.log"],
+    )
 
 
 def _machine(qube: Qube) -> dict[str, object]:
@@ -199,7 +205,12 @@ def _checked(file: str, sha256: str, then: Words) -> list[str]:
 
 def _line(words: Words) -> str:
     """Return a command; each property stands on a line of its own."""
-    return "".join(f" \\\n      {word}" if word == "--property" else f" {shlex.quote(word)}" for word in words)[1:]
+    return "".join(f" \\\n      {word}" if word == "--property" else f" {_quoted(word)}" for word in words)[1:]
+
+
+def _quoted(word: str) -> str:
+    """Return a word for a shell; one with an empty value in quotes, so that it does not look forgotten."""
+    return f"'{word}'" if word.endswith("=") and shlex.quote(word) == word else shlex.quote(word)
 
 
 def _text(title: str, *parts: str | list[str]) -> str:

@@ -95,6 +95,18 @@ def test_a_template_and_its_qube() -> None:
     assert start == ["start", "site-app"]
 
 
+def test_an_empty_value_is_seen_to_be_meant() -> None:
+    assert "--property 'kernelopts=' \\\n" in TEXTS["wall.txt"]
+    assert "--property 'netvm=' site-app\n" in TEXTS["site.txt"]
+    create, *_ = obeyed(TEXTS["wall.txt"])
+    assert "kernelopts=" in create
+
+
+@pytest.mark.parametrize("text,name", [("app.txt", "app"), ("site.txt", "site-app")])
+def test_what_a_kernel_said_that_has_ended(text: str, name: str) -> None:
+    assert f"    sudo tail -n 40 /var/log/xen/console/guest-{name}.log\n" in TEXTS[text]
+
+
 def test_an_agent_that_the_recipe_tells_of() -> None:
     qube = Qube("app", "pvh", "app", 32, 1, features={"qrexec": "1"})
     assert ["features", "app", "qrexec", "1"] in obeyed(of_kernel(qube, "app.tar", "0" * 64))
