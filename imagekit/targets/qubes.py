@@ -27,6 +27,7 @@ BY_HAND = "dom0 has no network: the commands for it are in {out}.readme.txt"
 WAYS: Ways = {"pvh": Way.PVH, "pv": Way.PV_DIRECT}
 TEMPLATE: Ways = {"pvh": Way.MULTIBOOT}
 """Those of a template, whose kernel is on its root volume."""
+_WAYS: Mapping[str, Ways] = {"kernel": WAYS, "template": TEMPLATE}
 _KERNEL = "/boot/kernel"
 """Where Qubes' own builder puts a unikernel in a template."""
 _VOLUME = ".img"
@@ -42,10 +43,12 @@ def extension(image: Image) -> str:
 def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
     """Tell why no qube that the image allows boots this kernel."""
     form = image.qubes.format
-    found = refusal_of(facts, image, _ways(image), f"the target qubes, with the format {form},")
-    if found is None or form == "kernel" or refusal_of(facts, image, WAYS, ""):
+    other = "template" if form == "kernel" else "kernel"
+    found = refusal_of(facts, image, _WAYS[form], f"the target qubes, with the format {form},")
+    if found is None or refusal_of(facts, image, _WAYS[other], ""):
         return found
-    return replace(found, missing=f'{found.missing}; or qubes.format = "kernel"')
+    words = [*filter(None, [found.missing]), f'qubes.format = "{other}"']
+    return replace(found, missing="; or ".join(words))
 
 
 def plan(job: Job) -> Output:
@@ -89,11 +92,7 @@ def _readme(job: Job, qube: qvm.Qube, main: Step) -> Step:
 
 
 def _boot(job: Job) -> dict[str, Json]:
-    return choose(job.facts, job.image, _ways(job.image)).to_json()
-
-
-def _ways(image: Image) -> Ways:
-    return WAYS if image.qubes.format == "kernel" else TEMPLATE
+    return choose(job.facts, job.image, _WAYS[job.image.qubes.format]).to_json()
 
 
 def write_folder(inputs: Mapping[str, Input], out: Path, options: Mapping[str, Json]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from imagekit.command import run
 from tests.cli.conftest import Cli, cli, hello
+from tests.kernel.multiboot2 import by_multiboot2
 
 __all__ = ["cli", "hello"]
 
@@ -144,6 +145,18 @@ def test_a_kernel_that_no_qube_boots(cli: Cli, kernels: Path, boot: str, name: s
     said = cli("build", kernels / name, "-t", "qubes", "--boot", boot, "-o", "app.tar")
     assert (said.code, Path("app.tar").exists()) == (code, False)
     assert words in said.err
+
+
+def test_a_kernel_that_a_template_boots(cli: Cli, kernels: Path, tmp_path: Path) -> None:
+    """GRUB starts it, where Xen's builder does not: the format that has GRUB is named."""
+    kernel = by_multiboot2(kernels, tmp_path)
+    said = cli("build", kernel, "-t", "qubes", "-o", "app.tar")
+    assert (said.code, Path("app.tar").exists()) == (3, False)
+    assert '; or qubes.format = "template"\n' in said.err
+    told = cli("build", kernel, "-t", "qubes", "-o", "app.img", "--set", "qubes.format=template", "-q")
+    assert told.code == 0, told.err
+    for more in (("--boot", "pv"), ("--boot", "hvm")):
+        assert "qubes.format" not in cli("build", kernel, "-t", "qubes", "-o", "app.tar", *more).err
 
 
 @pytest.mark.parametrize(
