@@ -53,6 +53,7 @@ def refusal(facts: KernelFacts, image: Image) -> Refusal | None:
 
 def plan(job: Job) -> Output:
     """Plan the tar of a kernel's folder or a root volume, and the commands; UnsuitedError for what has no room."""
+    _check_devices(job.image)
     qube = _qube(job)
     return _kernel(job, qube) if job.image.qubes.format == "kernel" else _template(job, qube)
 
@@ -65,6 +66,7 @@ def _kernel(job: Job, qube: qvm.Qube) -> Output:
             "a kernel for Qubes' dom0 has no root file system",
             hint='qubes.format = "template" makes one; without root.files and root.from the kernel is all',
         )
+    _check_no_disk(image)
     qvm.check_kernelopts(image.cmdline)
     inputs: dict[str, Source | Step] = {"kernel": job.kernel}
     if image.ramdisk:
@@ -72,6 +74,29 @@ def _kernel(job: Job, qube: qvm.Qube) -> Output:
     tar = Step("vm-kernel", write_folder, inputs, {"name": qube.name, "epoch": job.epoch})
     companions = {README: _readme(job, qube, tar)}
     return kernel_output(job, "qubes", tar, f"/{qube.name}/{vm_kernel.VMLINUZ}", companions, _boot(job))
+
+
+def _check_no_disk(image: Image) -> None:
+    """UnsuitedError for settings of a disk: in dom0's format there is none."""
+    said = [
+        f"{table}.{name}"
+        for table, fields in (("disk", image.disk), ("filesystem", image.filesystem))
+        for name, default in type(fields)()
+        if getattr(fields, name) != default
+    ]
+    if said:
+        raise UnsuitedError(
+            f"a kernel for Qubes' dom0 has no disk, and no {' and '.join(said)}",
+            hint='qubes.format = "template" makes a root volume; without these settings the kernel is all',
+        )
+
+
+def _check_devices(image: Image) -> None:
+    """UnsuitedError for devices in a host's words, which no qube has."""
+    if image.vif:
+        raise UnsuitedError("a qube has no vif", hint="qubes.netvm says where its network comes from")
+    if image.extra_disk:
+        raise UnsuitedError("a qube has no extra_disk", hint="qvm-block attaches one in dom0")
 
 
 def _template(job: Job, qube: qvm.Qube) -> Output:

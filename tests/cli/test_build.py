@@ -343,9 +343,10 @@ def test_all_targets_but_those_that_cannot_have_the_settings(cli: Cli, hello: Pa
     said = cli("build", hello, "-t", "all", "-o", "out/", "--set", "filesystem.type=fat16")
     assert (said.code, said.out) == (
         0,
-        "out/app.openstack.tgz\nout/app.qubes.tar\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
+        "out/app.openstack.tgz\nout/app.rackspace.vhd\nout/app.xcp.vhd\nout/app.xen.raw\n",
     )
     assert "app: not for ebs: Amazon's PV-GRUB reads no FAT\n" in said.err
+    assert "app: not for qubes: a kernel for Qubes' dom0 has no disk, and no filesystem.type\n" in said.err
     assert cli("build", hello, "-t", "ebs", "-o", "out/", "--set", "filesystem.type=fat16").code == 2
 
 

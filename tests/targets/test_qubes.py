@@ -167,12 +167,24 @@ def test_a_kernel_that_a_template_boots(cli: Cli, kernels: Path, tmp_path: Path)
         (f'cmdline = "{"a" * 513}"\n', "512 characters"),
         ('cmdline = "naïve"\n', "printable ASCII"),
         ('[[root.files]]\nfrom = "app.toml"\n', "has no root file system"),
+        ('disk.layout = "mbr"\ndisk.size = "1GiB"\n', "has no disk, and no disk.layout and disk.size"),
+        ('filesystem.type = "ext4"\n', "has no disk, and no filesystem.type"),
+        ('filesystem.type = "ext4"\n', 'hint: qubes.format = "template"'),
+        ('[[vif]]\nbridge = "xenbr0"\n', "hint: qubes.netvm says where its network comes from"),
+        ('qubes.format = "template"\n[[vif]]\n', "a qube has no vif"),
+        ('[[extra_disk]]\npath = "/dev/vg0/data"\nvdev = "xvdb"\n', "a qube has no extra_disk"),
     ],
 )
 def test_settings_that_dom0_does_not_take(cli: Cli, pvh: Path, more: str, words: str) -> None:
     said = cli("build", recipe(pvh, more), "-o", "app.tar")
     assert (said.code, Path("app.tar").exists()) == (2, False)
     assert words in said.err
+
+
+def test_what_says_no_more_than_the_defaults(cli: Cli, pvh: Path) -> None:
+    more = 'disk.layout = "auto"\nfilesystem.type = "ext2"\nfilesystem.free = "1MiB"\n'
+    said = cli("build", recipe(pvh, more), "-o", "app.tar", "-q")
+    assert said.code == 0, said.err
 
 
 @pytest.mark.parametrize(
