@@ -171,7 +171,7 @@ def sweep() -> Iterator[object]:
         yield pytest.param(number, kind, marks=() if normal else pytest.mark.long)
 
 
-@pytest.mark.parametrize("number,kind", sweep())
+@pytest.mark.parametrize("number,kind", list(sweep()))
 def test_any_fault_at_any_call(site: Open, number: int, kind: str) -> None:
     there = site(faults=(f"* {number} {kind}",))
     code, out, err = there.publish(*REQUEST, "--replace", "--check")

@@ -48,7 +48,7 @@ def passing() -> Iterator[object]:
         yield pytest.param(action, kind, marks=() if (row + column) % 2 == 0 else pytest.mark.long)
 
 
-@pytest.mark.parametrize("action,kind", passing())
+@pytest.mark.parametrize("action,kind", list(passing()))
 def test_what_passes_is_outlived(bench: Bench, image: Path, rehearse: Open, action: str, kind: str) -> None:
     account = rehearse(faults=(f"{action} 1 {kind}", f"{action} 3 {kind}"))
     code, out, err = publish(bench)

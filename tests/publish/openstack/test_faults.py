@@ -107,7 +107,7 @@ def test_it_takes_so_many_calls(site: Site) -> None:
     assert len(site.gate.calls) <= CALLS[site.how], site.gate.calls
 
 
-@pytest.mark.parametrize("how,number,what", sweep())
+@pytest.mark.parametrize("how,number,what", list(sweep()))
 def test_any_fault_at_any_call(site: Site, number: int, what: str) -> None:
     site.gate.fault(f"* . {number} {what}")
     code, out, err = site.publish()
