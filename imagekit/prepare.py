@@ -291,7 +291,12 @@ def _way_out(image: Image, target: str, facts: KernelFacts, working: Sequence[st
     free = image.model_copy(update={"boot": "auto"})
     if targets.load(target).refusal(facts, free) is None:
         return 'boot = "auto" boots it'
-    return f"--target {' or '.join(working)} boots it" if working else "no target of today boots it"
+    return f"--target {_either(working)} boots it" if working else "no target of today boots it"
+
+
+def _either(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _places(chosen: Sequence[tuple[Image, str]], out: str | None) -> list[Path]:

@@ -13,7 +13,6 @@ from typing import IO
 import pytest
 
 from imagekit import command, programs
-from imagekit.command import children
 from imagekit.errors import ToolError
 
 

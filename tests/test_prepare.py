@@ -179,7 +179,7 @@ def test_a_target_that_cannot_boot_it_is_refused_before_anything_is_made(
     with pytest.raises(KernelError, match=r"pvh-only\.xen cannot boot on ebs") as caught:
         prepared(kernels / "broken" / "pvh-only.xen", targets=("xen", "ebs"), out="out/")
     assert "missing: " in caught.value.details
-    assert "--target qubes or xcp or xen" in caught.value.hint
+    assert "--target qubes, xcp or xen" in caught.value.hint
     assert [record.step for _, record in store.records()] == ["kernel"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -76,7 +77,7 @@ def destroy(
     from imagekit.receipt import DESTROYED, now  # noqa: PLC0415
 
     ledger = _ledger()
-    chosen = [ledger.named(name) for name in names]
+    chosen = [known for name in names if (known := _real(ledger, name))]
     removed, failed = [], []
     for known in chosen:
         try:
@@ -102,6 +103,30 @@ def destroy(
             say(one.id)
     if failed:
         raise failed[0]
+
+
+def _real(ledger: "Ledger", name: str) -> "Receipt | None":
+    """Return a receipt; of a rehearsal's None, as nothing of it is left: its account went with the command."""
+    from imagekit.receipt import DESTROYED, now  # noqa: PLC0415
+
+    try:
+        return ledger.named(name)
+    except UsageError:
+        rehearsals = _ledger(rehearsed=True)
+        if (known := _named(rehearsals, name)) is None:
+            raise
+    known.state, known.ended = DESTROYED, now()
+    for one in known.resources:
+        one.gone = True
+    rehearsals.write(known)
+    tell(f"{known.id}: it was a rehearsal, and its account is gone with all that was in it")
+    return None
+
+
+def _named(ledger: "Ledger", name: str) -> "Receipt | None":
+    with suppress(UsageError):
+        return ledger.named(name)
+    return None
 
 
 @app.command("sweep")

@@ -4,6 +4,7 @@ import json
 import shutil
 from inspect import signature
 from pathlib import Path
+from typing import cast
 
 import boto3
 import pytest
@@ -315,6 +316,21 @@ def test_a_rehearsal_leaves_only_its_receipt(cli: Cli, hello: Path, rehearse: Op
     assert cli("receipts", "ls").out.count("\n") == 1
     assert cli("receipts", "ls", "--rehearsed").out.count("\n") == 2
     assert not list(tmp_path.glob("**/calls.jsonl"))[1:]
+
+
+def test_a_rehearsal_is_forgotten_not_taken_back(cli: Cli, hello: Path) -> None:
+    """Its account went with the command: the next one begins with nothing, and there is nothing to remove."""
+    arguments = ("publish", hello, "--rehearse", "--region", REGION, "--json")
+    first, again = receipt(cli(*arguments).out), receipt(cli(*arguments).out)
+    kinds = [[one["kind"] for one in cast("list[dict[str, str]]", told["resources"])] for told in (first, again)]
+    assert (again["id"], kinds[1]) == (first["id"], kinds[0])
+    said = cli("receipts", "destroy", str(first["id"]))
+    assert (said.code, said.out) == (0, "")
+    assert said.err == f"{first['id']}: it was a rehearsal, and its account is gone with all that was in it\n"
+    (left,) = json.loads(cli("receipts", "ls", "--rehearsed", "--json").out)["receipts"]
+    assert left["state"] == "destroyed"
+    assert all(one["gone"] for one in left["resources"])
+    assert cli("receipts", "destroy", "no-such").code == 2
 
 
 def test_what_is_published_outlives_a_later_failure(cli: Cli, ebs: Path, rehearse: Open) -> None:

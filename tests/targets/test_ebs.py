@@ -128,7 +128,7 @@ def test_a_pvh_kernel(make: Make, kernels: Path) -> None:
     assert caught.value.exit_code == 3
     assert "notes 1 and 3" in caught.value.details
     assert "a Multiboot header" in caught.value.details
-    assert "--target qubes or xcp or xen" in caught.value.hint
+    assert "--target qubes, xcp or xen" in caught.value.hint
 
 
 @pytest.mark.parametrize("more", [{"boot": "pvh"}, {"boot": "hvm"}], ids=str)

@@ -122,4 +122,4 @@ def test_a_pvh_kernel_on_ebs(kernels: Path) -> None:
     done = imagekit("build", kernels / "broken" / "pvh-only.xen", "-t", "ebs")
     assert (done.returncode, done.stdout) == (3, "")
     assert "missing: ENTRY or VIRT_BASE (notes 1 and 3)" in done.stderr
-    assert "hint: --target qubes or xcp or xen" in done.stderr
+    assert "hint: --target qubes, xcp or xen" in done.stderr
