@@ -1,12 +1,11 @@
 """`make bench`: imagekit against the tools that people use today, medians and ratios in one run, as one table.
 
-bench.py [--runs N] [--quick] [--only ROW]…; a peer that is not installed is left out, and named.
+bench.py [--runs N] [--only ROW]… [--work FOLDER]; a peer that is not installed is left out, and named.
 """
 
 import argparse
 import os
 import random
-import runpy
 import shutil
 import statistics
 import subprocess
@@ -16,8 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import ami, ebs, farm, glance, hvm_proof, pool, systems, vhd
-from bench.measure import Figures, rounds
+from bench import ami, ebs, farm, glance, hvm_proof, pool, proof, systems, vhd
+from bench.measure import Figures, rounds, told, verdict
 
 ROOT = Path(__file__).parents[1]
 KERNEL = ROOT / "build" / "kernels" / "hello.xen"
@@ -92,8 +91,8 @@ class Bench:
             [sys.executable, str(script), str(KERNEL), str(self.work), str(self.runs * 4)],
             env=self.environment, check=True, capture_output=True, text=True,
         ).stdout  # fmt: skip
-        seconds = statistics.median(map(float, out.split()))
-        yield "kernel → raw, cold, library call", "imagekit.make", Figures(seconds, 0, 0), _bound(seconds, 0.1)
+        figures = Figures(statistics.median(map(float, out.split())), 0, 0)
+        yield "kernel → raw, cold, library call", "imagekit.make", figures, told(figures, seconds=0.1)
 
     def cached(self) -> Iterator[Row]:
         """The same again, all in the cache."""
@@ -132,41 +131,8 @@ class Bench:
         yield "  its size on disk", "imagekit", Figures(0, 0, taken), ""
 
     def prove(self) -> Iterator[Row]:
-        """From command to verdict, on a lab that is prepared; then on a cold one, and the preparing itself."""
-        cache = Path(self.environment["IMAGEKIT_CACHE_DIR"])
-        self.environment["IMAGEKIT_STATE_DIR"] = str(self.work / "state")
-        yield from self._compared(
-            "prove --prepare, from nothing",
-            {
-                "imagekit": (
-                    [IMAGEKIT, "prove", "-q", "--prepare"],
-                    lambda: shutil.rmtree(cache, ignore_errors=True),
-                )
-            },
-            at_most=75,
-            runs=2,
-        )
-        taken = sum(path.stat().st_blocks * 512 for path in cache.rglob("*") if path.is_file())
-        yield (
-            "  the lab's size on disk",
-            "imagekit",
-            Figures(0, 0, taken),
-            f"at most 400 MiB: {_verdict(taken <= 400 * MIB)}",
-        )
-        for name, (argv, at_most) in self._proofs().items():
-            prove = [IMAGEKIT, "prove", "-q", "--expect", "from imagekit", *argv]
-            runs = 3 if "cold" in name else self.runs
-            yield from self._compared(
-                f"prove, {name}", {"imagekit": (prove, _nothing)}, at_most=at_most, memory=650 * MIB, runs=runs
-            )
-        prove = [IMAGEKIT, "prove", "-q", "--expect", "shell: 42", "--power-off", self._linux_with_shell()]
-        yield from self._compared(
-            "prove, Debian's Linux to its shell, pygrub",
-            {"imagekit": (prove, _nothing)},
-            at_most=40,
-            memory=650 * MIB,
-            runs=3,
-        )
+        """PV and PVH guests, proven."""
+        yield from proof.rows(self.work, self.runs, IMAGEKIT, KERNEL, self.environment)
 
     def prove_hvm(self) -> Iterator[Row]:
         """HVM guests, proven."""
@@ -216,45 +182,6 @@ class Bench:
         self.environment["IMAGEKIT_STATE_DIR"] = str(self.work / "state")
         yield from farm.rows(self.work, KERNEL, IMAGEKIT, self.environment)
 
-    def _proofs(self) -> dict[str, tuple[list[str], float]]:
-        pvh = KERNEL.with_name("hello-pvh.xen")
-        images = {"pv.raw": (KERNEL, "xen"), "v.ebs": (KERNEL, "ebs"), "pvh.raw": (pvh, "xen")}
-        paths = {name: str(self.work / name) for name in images}
-        for name, (kernel, target) in images.items():
-            argv = [IMAGEKIT, "build", "-q", str(kernel), "-t", target, "-o", paths[name]]
-            subprocess.run(argv, env=self.environment, check=True, capture_output=True)
-        return {
-            "PV, direct": ([str(KERNEL), "--by", "pv"], 2.5),
-            "PV GRUB": ([paths["v.ebs"]], 3.2),
-            "pygrub": ([paths["pv.raw"]], 5.0),
-            "PVH, direct": ([str(pvh), "--by", "pvh"], 3.5),
-            "PVH, pygrub": ([paths["pvh.raw"]], 5.0),
-            "PVH, GRUB": ([self._multiboot_disk(pvh), "--by", "multiboot"], 4.5),
-            "PV, direct, a cold lab": ([str(KERNEL), "--by", "pv", "--cold"], 15.0),
-        }
-
-    def _linux_with_shell(self) -> str:
-        """Build the image that `make prove` boots, by the same recipe and with the same initramfs."""
-        sys.path.append(str(ROOT / "tools"))  # what a script there imports
-        matrix = runpy.run_path(str(ROOT / "tools" / "prove"))
-        matrix["Laboratory"](matrix["CACHE"], matrix["STATE"], note=print).prepare()  # its dom0 has the busybox
-        image = self.work / "linux.raw"
-        more = ["--set", f"ramdisk='{matrix['initramfs']()}'", "--set", "memory='128MiB'", "-o", str(image)]
-        environment = {**self.environment, "LINUX": str(matrix["linux"]())}
-        recipe = self.work / "linux.toml"
-        recipe.write_text('kernel = "${LINUX}"\nvariables = ["LINUX"]\ncmdline = "console=hvc0 panic=-1"\n')
-        subprocess.run([IMAGEKIT, "build", "-q", str(recipe), *more], env=environment, check=True)
-        return str(image)
-
-    def _multiboot_disk(self, kernel: Path) -> str:
-        tree, disk = self.work / "multiboot", self.work / "multiboot.img"
-        (tree / "boot" / "grub").mkdir(parents=True, exist_ok=True)
-        shutil.copy(kernel, tree / "boot" / "app.xen")
-        (tree / "boot" / "grub" / "grub.cfg").write_text(_MULTIBOOT)
-        make = [str(shutil.which("mke2fs")), "-q", "-F", "-t", "ext2", "-d", str(tree), str(disk), "8M"]
-        subprocess.run(make, check=True)
-        return str(disk)
-
     def _compared(
         self,
         name: str,
@@ -263,21 +190,18 @@ class Bench:
         at_most: float | None = None,
         ratio: float | None = None,
         memory: int | None = None,
-        runs: int | None = None,
     ) -> Iterator[Row]:
         slow = ratio is not None or "disk-image-create" in commands or "virt-make-fs" in commands
-        count = runs or (max(2, self.runs // 2) if slow else self.runs)
+        count = max(2, self.runs // 2) if slow else self.runs
         figures = rounds(commands, self.environment, count)
         ours = figures["imagekit"]
         for peer, taken in figures.items():
             if peer == "imagekit":
-                told = [_bound(taken.seconds, at_most)] if at_most else []
-                told += [f"at most {memory // MIB} MiB: {_verdict(taken.memory <= memory)}"] if memory else []
-                yield name, peer, taken, ", ".join(told)
+                yield name, peer, taken, told(taken, seconds=at_most, memory=memory)
             else:
                 seen = ours.seconds / taken.seconds
                 most = 1 / 30 if peer == "virt-make-fs" else ratio
-                wanted = f" (at most {most:.3g}: {_verdict(seen <= most)})" if most else ""
+                wanted = f" (at most {most:.3g}: {verdict(seen <= most)})" if most else ""
                 yield name, peer, taken, f"imagekit / it = {seen:.3g}{wanted}"
 
     def _recipe(self, name: str, tree: Path, more: str) -> Path:
@@ -337,7 +261,6 @@ class Bench:
         return clean
 
 
-_MULTIBOOT = "set timeout=0\nmenuentry bench {\nmultiboot /boot/app.xen\n}\n"
 _SMALL_SHELL = """
 truncate -s 2M "$2/p.raw"
 mke2fs -q -F -t ext2 -b 1024 -d "$1" "$2/p.raw"
@@ -372,14 +295,6 @@ def _random_tree(folder: Path, *, files: int, total: int) -> None:
         place.mkdir(parents=True, exist_ok=True)
         (place / f"f{number}").write_bytes(source.randbytes(total // files))
     os.sync()
-
-
-def _bound(seconds: float, at_most: float) -> str:
-    return f"at most {at_most} s: {_verdict(seconds <= at_most)}"
-
-
-def _verdict(kept: bool) -> str:
-    return "yes" if kept else "NO"
 
 
 def _nothing() -> None:
@@ -421,11 +336,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.work, prefix="imagekit-bench-") as work:
         bench, broken = Bench(Path(work), asked.runs), 0
         for name in asked.only or rows:
-            for what, who, taken, told in getattr(bench, name)():
+            for what, who, taken, kept in getattr(bench, name)():
                 memory, written = _amount(taken.memory), _amount(taken.written)
                 seconds = f"{taken.seconds:.3f}" if taken.seconds else ""
-                print(f"{what:34} {who:20} {seconds:>8} {memory:>9} {written:>12}  {told}", flush=True)
-                broken += "NO" in told
+                print(f"{what:34} {who:20} {seconds:>8} {memory:>9} {written:>12}  {kept}", flush=True)
+                broken += "NO" in kept
         for missing in dict.fromkeys(bench.missing):
             print(f"not compared, because not installed: {missing}")
     sys.exit(1 if broken else 0)

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from bench.measure import Figures, rounds
+from bench.measure import Figures, rounds, told, verdict
 
 MIB = 1 << 20
 SIZE, MEMORY = 400 * MIB, 800 * MIB
@@ -18,10 +18,10 @@ def rows(work: Path, runs: int, imagekit: str, kernel: Path, environment: Mappin
     settings = {**environment, "IMAGEKIT_STATE_DIR": str(work / "state")}
     prepare = [imagekit, "prove", "-q", "--prepare", "--by", "hvm"]
     made = rounds({"imagekit": (prepare, lambda: shutil.rmtree(lab, ignore_errors=True))}, settings, 2)["imagekit"]
-    yield "prove --prepare --by hvm, from nothing", "imagekit", made, _told(made, 75)
+    yield "prove --prepare --by hvm, from nothing", "imagekit", made, told(made, seconds=75, memory=MEMORY)
     taken = sum(path.stat().st_blocks * 512 for path in lab.rglob("*") if path.is_file())
-    told = f"at most {SIZE // MIB} MiB: {_verdict(taken <= SIZE)}"
-    yield "  that lab's size on disk", "imagekit", Figures(0, 0, taken), told
+    kept = f"at most {SIZE // MIB} MiB: {verdict(taken <= SIZE)}"
+    yield "  that lab's size on disk", "imagekit", Figures(0, 0, taken), kept
     for name, target, more, at_most in _PROOFS:
         image = str(work / f"hvm.{target}")
         build = [imagekit, "build", "-q", str(kernel), "-t", target, "--boot", "hvm", "-o", image]
@@ -29,7 +29,7 @@ def rows(work: Path, runs: int, imagekit: str, kernel: Path, environment: Mappin
         prove = [imagekit, "prove", "-q", "--expect", "from imagekit", "--power-off", image, *more]
         count = 3 if more else runs
         figures = rounds({"imagekit": (prove, lambda: None)}, settings, count)["imagekit"]
-        yield f"prove, {name}", "imagekit", figures, _told(figures, at_most)
+        yield f"prove, {name}", "imagekit", figures, told(figures, seconds=at_most, memory=MEMORY)
 
 
 _PROOFS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
@@ -37,12 +37,3 @@ _PROOFS: tuple[tuple[str, str, tuple[str, ...], float], ...] = (
     ("the same, from its EBS blocks", "ebs", (), 10.0),
     ("the same, a cold lab", "xen", ("--cold",), 20.0),
 )
-
-
-def _told(figures: Figures, at_most: float) -> str:
-    seconds = f"at most {at_most:g} s: {_verdict(figures.seconds <= at_most)}"
-    return f"{seconds}, at most {MEMORY // MIB} MiB: {_verdict(figures.memory <= MEMORY)}"
-
-
-def _verdict(good: bool) -> str:
-    return "yes" if good else "NO"

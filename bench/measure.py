@@ -41,6 +41,18 @@ class Figures:
         )
 
 
+def told(figures: Figures, *, seconds: float | None = None, memory: int | None = None) -> str:
+    """Return what is said of limits, in seconds and in bytes of memory: "at most 5 s: yes"; NO is looked for."""
+    kept = [f"at most {seconds:g} s: {verdict(figures.seconds <= seconds)}"] if seconds else []
+    kept += [f"at most {memory >> 20} MiB: {verdict(figures.memory <= memory)}"] if memory else []
+    return ", ".join(kept)
+
+
+def verdict(kept: bool) -> str:
+    """Return yes, or NO."""
+    return "yes" if kept else "NO"
+
+
 def once(argv: Sequence[str], environment: Mapping[str, str]) -> Sample:
     """Run a command once and measure it; RuntimeError when it fails."""
     reading, writing = os.pipe()

@@ -19,9 +19,12 @@ from imagekit.store import Store
 
 ROOT = Path(__file__).parents[1]
 
-# Times are no claims here: bench/ makes those.
+# Times are no claims here: bench/ makes those. A test that needs more examples says so.
 hypothesis_settings.register_profile(
-    "imagekit", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    "imagekit",
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 hypothesis_settings.load_profile("imagekit")
 

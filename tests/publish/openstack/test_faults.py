@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -84,13 +85,18 @@ CALLS = {"direct": 17, "web-download": 39, "task": 36}
 FEW = {"direct": {7}, "web-download": {11}, "task": {14, 18}}
 
 
-def sweep() -> list[object]:
-    """Return each way with each number of its calls, those that are not in the normal run marked `long`."""
-    return [
-        pytest.param(how, number, marks=() if number in FEW[how] else pytest.mark.long)
-        for how, most in CALLS.items()
-        for number in range(1, most + 1)
-    ]
+FAULTS = ("500", "403", "reset", "cut=1000", "revoke")
+
+
+def sweep() -> Iterator[object]:
+    """Yield each fault at each call of each way; what is not in the normal run is marked `long`.
+
+    That has each fault, and every other one of each call that it has.
+    """
+    for (how, most), (at, what) in product(CALLS.items(), enumerate(FAULTS)):
+        for number in range(1, most + 1):
+            normal = number in FEW[how] and (number + at) % 2 == 0
+            yield pytest.param(how, number, what, marks=() if normal else pytest.mark.long)
 
 
 @pytest.mark.parametrize("how", CALLS)
@@ -101,8 +107,7 @@ def test_it_takes_so_many_calls(site: Site) -> None:
     assert len(site.gate.calls) <= CALLS[site.how], site.gate.calls
 
 
-@pytest.mark.parametrize("what", ["500", "403", "reset", "cut=1000", "revoke"])
-@pytest.mark.parametrize("how,number", sweep())
+@pytest.mark.parametrize("how,number,what", list(sweep()))
 def test_any_fault_at_any_call(site: Site, number: int, what: str) -> None:
     site.gate.fault(f"* . {number} {what}")
     code, out, err = site.publish()
