@@ -11,7 +11,7 @@ from typing import Literal
 from imagekit.errors import UnsuitedError
 from imagekit.kernel import KernelFacts, Refusal, Way, why_not
 from imagekit.plan import Json
-from imagekit.recipe import Image
+from imagekit.recipe import MIB, Image
 from imagekit.stages import Guest
 
 Loader = Literal["pygrub", "direct"]
@@ -41,6 +41,9 @@ _READERS: Mapping[Way, str] = {
     Way.PV_GRUB: "Amazon's PV-GRUB",
     Way.HVM: "GRUB in the boot sector",
 }
+
+_HEAP = 2 * MIB
+"""What a kernel that is no Linux wants, at the least, beside itself: Solo5's own page tables, stack and a heap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,26 @@ def choose(facts: KernelFacts, image: Image, ways: Ways) -> Choice:
             return Choice(guest, ways[guest], "; ".join(dict.fromkeys(against)))
         against.append(refusal.reason)
     raise AssertionError("a kernel that no guest of this system boots")
+
+
+def scarce_memory(facts: KernelFacts, image: Image) -> str:
+    """Return, in a line, why the guest's memory is perhaps too small; "" where it is not.
+
+    Linux dies without a word where it is: unpacked it lies beside itself, and so does its initrd. Others have
+    their heap behind them, and few of them say what they need.
+    """
+    ramdisk = image.ramdisk.stat().st_size if image.ramdisk and image.ramdisk.is_file() else 0
+    spans = facts.memory + ramdisk
+    wanted = 2 * spans if facts.is_linux else spans + _HEAP
+    if image.memory >= wanted:
+        return ""
+    what = "kernel and ramdisk span" if ramdisk else "the kernel spans"
+    told = f"memory is {_mib(image.memory)} MiB, and {what} {_mib(spans)} MiB of it"
+    return f'{told}: memory = "{_mib(wanted)}MiB" is safer'
+
+
+def _mib(size: int) -> int:
+    return -(-size // MIB)
 
 
 def refusal_of(facts: KernelFacts, image: Image, ways: Ways, system: str) -> Refusal | None:

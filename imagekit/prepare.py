@@ -11,6 +11,7 @@ from imagekit.build import Planned, Runner
 from imagekit.candidate import Candidate, find
 from imagekit.errors import ImagekitError, InterruptedByUser, KernelError, UnsuitedError, UsageError
 from imagekit.failures import Failure
+from imagekit.guests import scarce_memory
 from imagekit.kernel import KernelFacts, Refusal
 from imagekit.plan import Output, Plan
 from imagekit.recipe import Image
@@ -64,9 +65,9 @@ class Pending:
 class Prepared:
     """A plan, the facts of each image's kernel, what was left out, and the files that it was all read from.
 
-    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, and other news;
-    `origins` tells which file each image was read from; `failures` what cannot be built, where the request is to
-    go on.
+    `pending` is what a plan alone leaves open; `remarks` what is missing here to make it, a guest's memory that is
+    perhaps too small, and other news; `origins` tells which file each image was read from; `failures` what cannot
+    be built, where the request is to go on.
     """
 
     plan: Plan
@@ -192,8 +193,17 @@ class _Preparing:
                 root.check_able()
             candidate = find(image, self._runner, self._epoch, tree.step if tree else None)
             self.facts[name], self.described[name] = candidate.job.facts, candidate.job.image
-            for target in self._targets(candidate, request.targets or image.targets):
+            chosen = self._targets(candidate, request.targets or image.targets)
+            self._note_memory(name)
+            for target in chosen:
                 yield candidate.job_for(target), target
+
+    def _note_memory(self, name: str) -> None:
+        """Tell of a guest whose memory is perhaps too small for its kernel."""
+        if note := scarce_memory(self.facts[name], self.described[name]):
+            self.remarks += (f"{name}: {note}",)
+            if self._making:
+                self._runner.warn(self.remarks[-1])
 
     def _targets(self, candidate: Candidate, wanted: Iterable[str]) -> list[str]:
         """Return the targets that boot a candidate; of `all` the others are left out, of named ones refused."""

@@ -1,5 +1,6 @@
 """From a request to a plan: names, places, targets chosen and left out."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 
 from imagekit.build import Runner, build
 from imagekit.errors import ExitCode, KernelError, RecipeError, UnsuitedError, UsageError
+from imagekit.events import Event, Warned
 from imagekit.kernel import Refusal
 from imagekit.prepare import Prepared, Request, judge, prepare
 from imagekit.recipe import Image
 from imagekit.store import Store
+from tests.kernel.elf_builder import PT_NOTE, Builder, Segment, bzimage, pvh_notes
 
 Prepare = Callable[..., Prepared]
 
@@ -58,6 +61,50 @@ def test_places(
     prepared: Prepare, kernels: Path, targets: tuple[str, ...], out: str | None, expected: list[str]
 ) -> None:
     assert places(prepared(kernels / "hello.xen", targets=targets, out=out)) == expected
+
+
+@pytest.mark.parametrize(
+    "mib, memory, ramdisk, words",
+    [
+        (46, 64, 0, "memory is 64 MiB, and the kernel spans 46 MiB of it"),
+        (46, 92, 0, ""),
+        (46, 92, 20, "memory is 92 MiB, and kernel and ramdisk span 66 MiB of it"),
+        (46, 132, 20, ""),
+    ],
+)
+def test_a_linux_that_its_memory_does_not_hold(
+    prepared: Prepare, tmp_path: Path, mib: int, memory: int, ramdisk: int, words: str
+) -> None:
+    segments = (Segment(content=b"x", physical=1 << 20, memory=mib << 20), Segment(PT_NOTE, pvh_notes()))
+    (tmp_path / "vmlinuz").write_bytes(bzimage(gzip.compress(Builder(segments).build())))
+    settings: dict[str, object] = {"memory": f"{memory}MiB"}
+    if ramdisk:
+        with (tmp_path / "initrd").open("wb") as file:
+            file.truncate(ramdisk << 20)
+        settings["ramdisk"] = str(tmp_path / "initrd")
+    remarks = prepared(tmp_path / "vmlinuz", targets=("qubes",), settings=settings).remarks
+    assert len(remarks) == (1 if words else 0)
+    assert all(one.startswith(f"vmlinuz: {words}") for one in remarks)
+
+
+def test_it_is_told_before_it_is_made(store: Store, tmp_path: Path) -> None:
+    segments = (Segment(content=b"x", physical=1 << 20, memory=80 << 20), Segment(PT_NOTE, pvh_notes()))
+    (tmp_path / "app.xen").write_bytes(Builder(segments).build())
+    heard: list[Event] = []
+    with store.in_use():
+        result = prepare(Request([tmp_path / "app.xen"], ("qubes", "xen")), Runner(store, heard.append), {})
+    assert [one.message for one in heard if isinstance(one, Warned)] == list(result.remarks)
+    assert len(result.remarks) == 1
+
+
+@pytest.mark.parametrize("mib, memory, scarce", [(30, 32, False), (31, 32, True), (1, 16, False)])
+def test_another_kernel_needs_less_beside_itself(
+    prepared: Prepare, tmp_path: Path, mib: int, memory: int, scarce: bool
+) -> None:
+    segments = (Segment(content=b"x", physical=1 << 20, memory=mib << 20), Segment(PT_NOTE, pvh_notes()))
+    (tmp_path / "app.xen").write_bytes(Builder(segments).build())
+    result = prepared(tmp_path / "app.xen", targets=("qubes",), settings={"memory": f"{memory}MiB"})
+    assert bool(result.remarks) is scarce
 
 
 def test_a_folder_that_is_there_needs_no_slash(prepared: Prepare, kernels: Path, tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ class KernelFacts:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     @property
+    def is_linux(self) -> bool:
+        """Whether it is a Linux: by its form, which no other kernel has, or by what it says."""
+        return self.container == "bzimage" or self.guest_os.startswith("linux")
+
+    @property
     def architecture(self) -> Architecture:
         """The name that EC2 and Xen know it by; KernelError for what is no x86 kernel."""
         if self.machine == "x86_64":

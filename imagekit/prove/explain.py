@@ -95,7 +95,7 @@ def _in_the_image(image: Path, way: Way) -> list[str]:
     try:
         report = inspect(image)
     except ImagekitError as error:
-        return [error.brief.removeprefix(f"{image}: ")]
+        return [error.brief.replace(str(image), image.name)]  # which lies in a temporary folder, perhaps
     if report.kind == "kernel":
         ways = [known for kernel in report.kernels for known in kernel.ways if known.name == way.value]
         return [known.why for known in ways if not known.boots]

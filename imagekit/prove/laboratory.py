@@ -20,6 +20,7 @@ from imagekit.prove.explain import against_amazon, explain
 from imagekit.prove.job import Guest, Network, check_job, kind_of
 from imagekit.prove.lab import HVM, PLAIN, Lab, Variant, load, prepare
 from imagekit.prove.machines import Machines
+from imagekit.prove.silence import of_silence
 from imagekit.prove.subject import Subject, disk
 from imagekit.terminal import plain
 
@@ -196,7 +197,8 @@ def _recorded(
 ) -> Proof:
     name, package = _LOADERS[subject.way]
     explained = not booted and seen.verdict is not Verdict.AGAINST_RULES
-    why = seen.why if not explained else f"{seen.why}\n{explain(seen, subject.path, subject.way)}"
+    more = (explain(seen, subject.path, subject.way), of_silence(subject, seen)) if explained else ()
+    why = "\n".join(filter(None, (seen.why, *more)))
     return Proof(
         image=subject.name,
         target=subject.target,
