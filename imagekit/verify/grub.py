@@ -30,7 +30,7 @@ _KERNEL, _RAMDISK = "kernel-by-grub", "ramdisk-by-grub"
 
 
 def by_grub(subject: Subject) -> Way | None:
-    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector.
+    """Return how GRUB boots the disk, None if it does not: by its sidecar or its VM or, else, by its boot sector.
 
     What GRUB's boot sector would load may be damaged: `check_grub` says so.
     """
@@ -39,6 +39,8 @@ def by_grub(subject: Subject) -> Way | None:
         return way if way in {Way.HVM, Way.MULTIBOOT} else None
     if subject.target == "qubes":
         return Way.MULTIBOOT
+    if subject.guest:
+        return Way.HVM if subject.guest == "hvm" else None
     try:
         boot_sector(_before(subject.path, SECTOR))
     except ToolError:
