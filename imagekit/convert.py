@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagekit.errors import TryAgainError, UsageError
+from imagekit.errors import KernelError, TryAgainError, UsageError
 from imagekit.formats import vhd, xva
 from imagekit.formats.xapi import Appliance
+from imagekit.inspect.guests import Answer, guests
 from imagekit.place import drafted, unwritten
 from imagekit.sparse import BlockMap, copy, map_blocks
+from imagekit.stages import Guest
 from imagekit.unwrap import Form, form_of, opened, take_out, unwrapped
 
 _ENDINGS = {".raw": Form.RAW, ".img": Form.RAW, ".vhd": Form.VHD, ".xva": Form.XVA}
@@ -21,6 +23,32 @@ def form_by_name(path: Path) -> Form:
     if found is None:
         raise UsageError(f"{path} does not say what it is to be", hint="OUT.raw, OUT.vhd, OUT.xva, or --to")
     return found
+
+
+def choose_guest(source: Path, wanted: Guest | None = None, private_key: Path | None = None) -> tuple[Guest, str]:
+    """Return the kind of guest that boots by a disk, and a warning where that cannot be told, or "".
+
+    `wanted` is the one that it is to be; without it, it is the first that boots. KernelError for a disk that does
+    not boot so; errors of `inspect` for what cannot be read.
+    """
+    found = guests(source, private_key)
+    good = [guest for guest, answer in found.items() if answer.boots]
+    likely = [*good, *(guest for guest, answer in found.items() if answer.boots is None)]
+    guest = wanted or next(iter(likely), None)
+    if guest is None or found[guest].boots is False:
+        told = {wanted: found[wanted]} if wanted else found
+        raise KernelError(
+            f"{source} boots no {f'{wanted.upper()} guest' if wanted else 'guest of a Xen host'}",
+            details="\n".join(f"{kind.upper()}: {answer.why}" for kind, answer in told.items()),
+            hint=f"it boots by {' or '.join(f'--guest {kind}' for kind in good)}" if good else "",
+        )
+    return guest, _warning(guest, found[guest])
+
+
+def _warning(guest: Guest, answer: Answer) -> str:
+    if answer.boots:
+        return ""
+    return f"whether it boots as {guest.upper()} guest cannot be told: {answer.why}"
 
 
 def convert(

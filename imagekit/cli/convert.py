@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagekit.cli import asked
-from imagekit.cli.console import AsJson, Verbose, say
+from imagekit.cli.console import AsJson, Verbose, say, tell
 from imagekit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def convert(
     guest: Annotated[
         Guest | None,
         typer.Option(
-            help="The XVA's VM boots by pygrub (pv, pvh) or its disk's BIOS loader. [default: IN's own, or pv]",
+            help="The XVA's VM boots by pygrub (pv, pvh) or its disk's BIOS loader. [default: what boots IN]",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +68,9 @@ def convert(
     from imagekit.unwrap import Form  # noqa: PLC0415
 
     form = Form(to.value) if to else converting.form_by_name(out)
-    machine = _machine(source, out, memory, guest) if form is Form.XVA or memory or guest else None
+    if form is not Form.XVA and (memory or guest):
+        raise UsageError("an XVA holds a VM, and nothing else does", hint="--memory and --guest are for OUT.xva")
+    machine = _machine(source, out, memory, guest, private_key) if form is Form.XVA else None
     converting.convert(
         source, out, form, epoch=epoch(os.environ), parent=parent, private_key=private_key, machine=machine
     )
@@ -77,9 +80,12 @@ def convert(
         say(str(out))
 
 
-def _machine(source: Path, out: Path, memory: str | None, guest: Guest | None) -> "Appliance":
-    """Return the VM of an XVA; UsageError for an amount of memory that none has."""
+def _machine(
+    source: Path, out: Path, memory: str | None, guest: Guest | None, private_key: Path | None
+) -> "Appliance":
+    """Return the VM of an XVA; UsageError for an amount of memory that none has, KernelError for no such guest."""
     from imagekit.artifact import Sidecar  # noqa: PLC0415
+    from imagekit.convert import choose_guest  # noqa: PLC0415
     from imagekit.formats.xapi import Appliance  # noqa: PLC0415 -- only an XVA has a VM
     from imagekit.recipe.values import parse_size  # noqa: PLC0415
 
@@ -89,5 +95,9 @@ def _machine(source: Path, out: Path, memory: str | None, guest: Guest | None) -
         raise UsageError(f"--memory {memory} is no size", details=str(error)) from None
     sidecar = None if guest else Sidecar.read(source)
     own = sidecar.boot.get("guest") if sidecar is not None else None
-    kind = guest or next((one for one in Guest if one == own), Guest.PV)
-    return Appliance(name=out.stem, memory=size, kind=kind.value)
+    wanted = guest or next((one for one in Guest if one == own), None)
+    machine = Appliance(name=out.stem, memory=size)
+    kind, warning = choose_guest(source, wanted.value if wanted else None, private_key)
+    if warning:
+        tell(f"warning: {warning}")
+    return replace(machine, kind=kind)

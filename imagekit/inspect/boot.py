@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from imagekit.inspect import kernels, menus
+from imagekit.inspect import kernels, menus, script
 from imagekit.inspect.bios import BootSector
 from imagekit.inspect.loaders import GRUB_BIOS, LOADERS, PYGRUB, Loader, grub_bios
 from imagekit.inspect.report import Entry, Kernel, Link, Menu, Verdict
@@ -119,11 +119,15 @@ def _judge_sector(scene: Scene) -> Verdict:
     """Follow GRUB from the disk's own boot sector."""
     sector, loader = scene.sector, (Link("loader", GRUB_BIOS),)
     if sector.core is None:
-        return Verdict(GRUB_BIOS, boots=None if sector.length else False, why=(sector.problem,), chain=loader)
+        return Verdict(GRUB_BIOS, boots=None if sector.code else False, why=(sector.problem,), chain=loader)
     if sector.place is None:
         why = f"it looks into {sector.core.prefix!r}, and imagekit does not follow it there"
         return Verdict(GRUB_BIOS, boots=None, why=(why,), chain=loader)
-    return judge(grub_bios(sector.core, *sector.place), scene)
+    verdict = judge(grub_bios(sector.core, *sector.place), scene)
+    site = next((site for site in scene.sites if site.partition == sector.place[0]), None)
+    if not verdict.boots or site is None or site.volume is None:
+        return verdict
+    return script.judged(verdict, sector.core, site.volume, site.kind)
 
 
 def judge(loader: Loader, scene: Scene) -> Verdict:
@@ -183,8 +187,14 @@ def _follow(trail: _Trail, scene: Scene, site: Site, path: str) -> Verdict | Non
 
 def _against_menu(loader: Loader, menu: Menu, entry: Entry | None) -> str:
     """Return what stops a loader at a menu, or nothing."""
+    if loader is not PYGRUB and menus.SYNTAX in menu.problems:
+        return f"{menu.path}: {menus.SYNTAX}"
     if entry is None:
         return f"{menu.path} has no entry"
+    return _against_entry(loader, menu, entry)
+
+
+def _against_entry(loader: Loader, menu: Menu, entry: Entry) -> str:
     if not entry.kernel:
         return f"the entry of {menu.path} names no kernel"
     if entry.command not in loader.starts:
@@ -223,7 +233,9 @@ def _start(trail: _Trail, menu: Menu, entry: Entry, kernel: Kernel) -> Verdict:
     trail.reach(Link("start", " or ".join(way.door for way in good)))
     wait = f" after {menu.timeout} s" if trail.loader.waits and menu.timeout else ""
     found = f"{menu.path} starts {kernel.path}{wait}"
-    return Verdict(trail.loader.name, boots=True, why=(*trail.skipped, found), chain=tuple(trail.links))
+    starts = tuple(way.name for way in good)
+    why = (*trail.skipped, found)
+    return Verdict(trail.loader.name, boots=True, why=why, chain=tuple(trail.links), starts=starts)
 
 
 def _split_device(path: str) -> tuple[str, str]:

@@ -23,6 +23,11 @@ TOP = "(outside every entry)"
 SEARCHED = "(searched for)"
 """The root after a `search`: in small images, where the menu lies."""
 
+SYNTAX = "an `if` or a brace is not closed, or one too many is: GRUB's script language takes none of it"
+"""The problem of a grub.cfg that GRUB refuses as a whole."""
+
+_OPEN_QUOTE = "a line has an open quote"
+
 _MOST_ENTRIES = 256
 _WORD = re.compile(r"[\s=]+")
 _KERNELS = {"linux", "linux16", "linuxefi", "multiboot", "multiboot2", "xen_hypervisor", "chainloader"}
@@ -101,8 +106,10 @@ def _in_legacy_entry(entry: Entry, command: str, rest: str) -> Entry:
 def _parse_grub_cfg(text: str, draft: _Draft) -> None:
     depth, top = 0, Entry(TOP, boots=False)
     inside = skipping = False
+    opened = {"if": 0, "{": 0}
     for words in _commands(text, draft):
         command, *rest = words
+        _count(words, opened)
         if skipping or command == "function":
             skipping = command != "}"
         elif command in {"menuentry", "submenu"} and rest[-1:] == ["{"]:
@@ -119,9 +126,17 @@ def _parse_grub_cfg(text: str, draft: _Draft) -> None:
         else:
             _at_top(command, rest, draft)
             top = _in_entry(top, command, rest)
+    if any(opened.values()) and len(text) < LIMIT and _OPEN_QUOTE not in draft.problems:
+        draft.problems.append(SYNTAX)
     draft.root = top.root
     if not draft.entries and top.kernel:
         draft.entries.append(top)
+
+
+def _count(words: list[str], opened: dict[str, int]) -> None:
+    """Count a command's blocks that open, and those that close."""
+    opened["if"] += (words[0] == "if") - (words[0] == "fi")
+    opened["{"] += (words[-1] == "{") - (words[0] == "}")
 
 
 def _in_entry(entry: Entry, command: str, rest: list[str]) -> Entry:
@@ -162,7 +177,7 @@ def _commands(text: str, draft: _Draft) -> Iterator[list[str]]:
         try:
             words = list(lexer)
         except ValueError:
-            draft.problems.append("a line has an open quote")
+            draft.problems.append(_OPEN_QUOTE)
             words = line.split()
         command: list[str] = []
         for word in (*words, ";"):

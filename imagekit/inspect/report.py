@@ -196,12 +196,16 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a boot loader brings this disk up (None: cannot be told), why, and the chain as far as it goes."""
+    """Whether a boot loader brings this disk up (None: cannot be told), why, and the chain as far as it goes.
+
+    `starts` is the ways by which it starts the kernel, by imagekit.kernel's names, where it does.
+    """
 
     loader: str
     boots: bool | None
     why: tuple[str, ...]
     chain: tuple[Link, ...] = ()
+    starts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

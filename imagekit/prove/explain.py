@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imagekit.errors import ImagekitError
 from imagekit.inspect import inspect
+from imagekit.inspect.report import Verdict as Judgement
 from imagekit.kernel import Way
 from imagekit.prove.boot import Boot, Verdict
 from imagekit.terminal import plain
@@ -26,6 +27,7 @@ _WORDS = (
     (r"(?i)(out of|not enough|insufficient|allocate|free)\b.{,40}\bmemory|alloc\w*\W+fail|deadlocked on memory",
      "the guest's memory is perhaps too small"),
 )  # fmt: skip
+_FAULTS = r"[Tt]riple fault|#DF|[Dd]ouble fault"
 # What the BIOS, GRUB in the boot sector and Xen say of an HVM guest, and what it means; the first that fits.
 _NO_MASK = (
     "the kernel died of a fault that it does not handle: where it lets interrupts in, of the timer's first tick, "
@@ -35,14 +37,16 @@ _NO_CFG = (
     "GRUB's core finds no /boot/grub/grub.cfg on the disk: there is none, or no file system that it reads in the "
     "first partition"
 )
+_NO_WORD = "GRUB died before it said a word: its code in the sectors before the first partition is damaged"
 _HVM_WORDS = (
+    (r"error: syntax error", "grub.cfg has a syntax error, and GRUB takes none of it"),
     (r"not a bootable disk|No bootable device",
      "it has no boot sector that a BIOS would start: boot = 'hvm' puts GRUB's there"),
     (r"no multiboot2? header found", "GRUB finds no multiboot header in the kernel: it is none, or none for GRUB"),
     (r"error: file \S+ not found", "the kernel that grub.cfg names is not on the disk"),
     (r"invalid (magic number|arch-\w+ ELF)|unsupported flag", "GRUB does not take this file for a kernel"),
     (r"(?m)grub rescue>|^grub> ?$|unknown filesystem|no such (partition|device)", _NO_CFG),
-    (r"[Tt]riple fault|#DF|[Dd]ouble fault", _NO_MASK),
+    (_FAULTS, _NO_MASK),
     (r"not enough memory|out of memory", "the guest's memory is perhaps too small"),
 )  # fmt: skip
 _SILENT = (
@@ -79,7 +83,11 @@ def explain(boot: Boot, image: Path, way: Way) -> str:
     lines += ["the console's last lines:", *(f"  {line}" for line in console[-_LAST:])] if console else []
     if not console:
         lines.append("the console is empty")
-    if reasons := _hvm_reasons(boot) if way is Way.HVM else _in_the_image(image, way) or _in_the_words(boot):
+    if (
+        reasons := _hvm_reasons(boot, image)
+        if way is Way.HVM
+        else _in_the_image(image, way) or _in_the_words(boot)
+    ):
         lines += ["in the image:", *(f"  {reason}" for reason in reasons)]
     return "\n".join(lines)
 
@@ -118,12 +126,27 @@ def _in_the_words(boot: Boot) -> list[str]:
     return _meanings(_WORDS, f"{boot.said}\n{console}")
 
 
-def _hvm_reasons(boot: Boot) -> list[str]:
-    """Return what the words of the BIOS, of GRUB, Xen and the guest mean."""
+def _hvm_reasons(boot: Boot, image: Path) -> list[str]:
+    """Return what inspect has against GRUB's way on this disk and, where it is not sure, what was said means."""
+    verdict = _verdict(image)
+    against = list(verdict.why) if verdict is not None and not verdict.boots else []
+    if verdict is not None and verdict.boots is False:
+        return against
     console = plain(boot.console.decode(errors="backslashreplace"))
-    if found := _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}"):
-        return found
-    return [_SILENT] if boot.verdict is Verdict.HUNG and not console.strip() else []
+    if not console.strip() and re.search(_FAULTS, boot.said):
+        return [*against, _NO_WORD]
+    meanings = _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}")
+    silent = boot.verdict is Verdict.HUNG and not console.strip()
+    return [*against, *meanings] or ([_SILENT] if silent else [])
+
+
+def _verdict(image: Path) -> Judgement | None:
+    """Return inspect's on GRUB in the boot sector; None for what is no disk that it knows."""
+    try:
+        verdicts = inspect(image).verdicts
+    except ImagekitError:
+        return None
+    return next((verdict for verdict in verdicts if verdict.loader == _LOADERS[Way.HVM]), None)
 
 
 def _meanings(words: Iterable[tuple[str, str]], said: str) -> list[str]:

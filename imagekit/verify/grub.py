@@ -10,6 +10,7 @@ from pathlib import Path
 from imagekit.boot import CONSOLES
 from imagekit.disk import SECTOR, boot_sector, core_of, grub_modules
 from imagekit.errors import ToolError, VerificationError
+from imagekit.formats.grub_cfg import PATH, Menu, parse_grub_cfg
 from imagekit.formats.grub_core import Core, read_core
 from imagekit.guests import READS
 from imagekit.kernel import Way, grub_command, read_kernel
@@ -17,7 +18,6 @@ from imagekit.sparse import digest_file
 from imagekit.verify.check import Check, passed
 from imagekit.verify.claims import Claims
 from imagekit.verify.files import Files, files
-from imagekit.verify.grub_cfg import PATH, Menu, parse_grub_cfg
 from imagekit.verify.kernel import check_facts
 from imagekit.verify.pygrub import Taken
 from imagekit.verify.scratch import DISK, Scratch
@@ -30,7 +30,7 @@ _KERNEL, _RAMDISK = "kernel-by-grub", "ramdisk-by-grub"
 
 
 def by_grub(subject: Subject) -> Way | None:
-    """Return how GRUB boots the disk, None if it does not: by its sidecar or, without one, by its boot sector.
+    """Return how GRUB boots the disk, None if it does not: by its sidecar or its VM or, else, by its boot sector.
 
     What GRUB's boot sector would load may be damaged: `check_grub` says so.
     """
@@ -39,6 +39,8 @@ def by_grub(subject: Subject) -> Way | None:
         return way if way in {Way.HVM, Way.MULTIBOOT} else None
     if subject.target == "qubes":
         return Way.MULTIBOOT
+    if subject.guest:
+        return Way.HVM if subject.guest == "hvm" else None
     try:
         boot_sector(_before(subject.path, SECTOR))
     except ToolError:
@@ -90,10 +92,8 @@ def _check_menu(menu: Menu, there: Files, claims: Claims | None, way: Way) -> No
         # Another one names a device of GRUB's, or is an option.
         if not path.startswith("/") or not there.exists(path):
             raise VerificationError(f"{PATH} names {path}, and there is no such file")
-    if way is Way.HVM and menu.command != "linux" and not menu.masks:
-        raise VerificationError(
-            f"{PATH} leaves the 8259 as the BIOS had it", hint="the kernel would die of the timer's first tick"
-        )
+    if way is Way.HVM and menu.unmasked:
+        raise VerificationError(menu.unmasked, hint="the kernel would die of the timer's first tick")
     if claims is None:
         return
     told = {

@@ -14,6 +14,8 @@ from imagekit.verify.scratch import Scratch
 from imagekit.verify.subject import Subject
 from imagekit.verify.table import Spot
 
+_BY_PYGRUB = {"pv": Way.PYGRUB_PV, "pvh": Way.PVH_PYGRUB}
+
 
 def check_kernel(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Generator[Check, None, Taken]:
     """Check what pygrub takes, as it is and by menu.lst, against the sidecar, and the kernel itself."""
@@ -29,7 +31,7 @@ def check_kernel(subject: Subject, room: Scratch, spot: Spot, kind: str) -> Gene
         _compare(first, subject.claims)
     seen = first.menu if other in {None, first} else f"{first.menu} and {MENU} alike"
     yield passed("pygrub", f"{seen}: the kernel, with {first.cmdline!r}")
-    yield check_facts(subject, first)
+    yield check_facts(subject, first, _BY_PYGRUB.get(subject.guest))
     return first
 
 

@@ -16,7 +16,8 @@ _BUNDLE = ".manifest.xml"  # a name that nothing else has
 class Subject:
     """A main file of `length` bytes, its target, and the sidecar's claims where there is one.
 
-    Where a main file wraps the disk, `path` and `length` are the disk's, and `main` is that file.
+    Where a main file wraps the disk, `path` and `length` are the disk's, and `main` is that file; `guest` is the
+    kind of the VM that it holds with the disk, "" for none.
     """
 
     path: Path
@@ -24,6 +25,7 @@ class Subject:
     length: int
     claims: Claims | None
     main: Path | None = None
+    guest: str = ""
 
     def beside(self, suffix: str) -> Path:
         """Return where the companion with this suffix lies."""

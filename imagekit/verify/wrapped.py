@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imagekit.command import run
 from imagekit.errors import VerificationError
-from imagekit.formats import ovf
+from imagekit.formats import ovf, xva
 from imagekit.kernel import Way
 from imagekit.programs import find
 from imagekit.sparse import digest_file
@@ -17,6 +17,7 @@ from imagekit.verify.content import check_length
 from imagekit.verify.subject import Subject
 
 _UNIT = 2 << 20
+_PIECE = 1 << 20
 _DIFFERENT = 1  # of `qemu-img compare`; more is a failure of its own
 
 
@@ -26,7 +27,8 @@ def taken_out(subject: Subject) -> Iterator[tuple[Sequence[Check], Subject]]:
     checks = list(_check_file(subject))
     with unwrapped(subject.path, None) as disk:
         checks += _compared(subject.path, disk)
-        yield checks, replace(subject, path=disk, length=disk.stat().st_size, main=subject.path)
+        guest = _guest(subject)
+        yield checks, replace(subject, path=disk, length=disk.stat().st_size, main=subject.path, guest=guest)
 
 
 def check_xcp(subject: Subject) -> Iterator[Check]:
@@ -37,6 +39,20 @@ def check_xcp(subject: Subject) -> Iterator[Check]:
     if claims is not None and direct and claims.companions.get(".xen") != claims.kernel.digest:
         raise VerificationError("the kernel beside the image is not the one on the disk")
     yield size
+
+
+def _guest(subject: Subject) -> str:
+    """Return the kind of an XVA's VM, "" for none; VerificationError for another than the sidecar's."""
+    if form_of(subject.path) is not Form.XVA:
+        return ""
+    with subject.path.open("rb") as file:
+        machines = xva.Xva(iter(lambda: file.read(_PIECE), b"")).facts.machines
+    kind = machines[0].kind if machines else ""
+    if subject.claims is not None and kind != subject.claims.boot.guest:
+        raise VerificationError(
+            f"the XVA's VM is {kind or 'of no kind'}", details=f"its sidecar says {subject.claims.boot.guest}"
+        )
+    return kind
 
 
 def _check_file(subject: Subject) -> Iterator[Check]:

@@ -18,6 +18,12 @@ from tests.conftest import Make
 MakeDisk = Callable[..., Path]
 LST = "default 0\ntimeout 0\ntitle app\nroot {root}\nkernel {kernel} a=1\n"
 CFG = "set timeout=0\nmenuentry 'app' {{\n  {command} /boot/app.xen a=1\n}}\n"
+MASKS = """\
+  if [ "$grub_platform" = "pc" ]; then
+    outb 0x21 0xff
+    outb 0xa1 0xff
+  fi
+"""
 PYGRUB, AMAZON, PV, PVH, BIOS = "pygrub", "Amazon PV-GRUB", "GRUB PV", "GRUB PVH", "GRUB BIOS"
 
 
@@ -126,7 +132,48 @@ def test_a_boot_sector_of_another_loader(make: Make, kernels: Path) -> None:
         assert judged(artifact.path)[BIOS].boots is None, "GRUB's, and its core cannot be read"
         os.pwrite(file.fileno(), b"\xfa", 0)
     verdict = judged(artifact.path)[BIOS]
+    assert verdict.boots is None, "another loader's, which may well boot it"
+    assert verdict.why[0].startswith("the boot sector starts no GRUB that imagekit knows")
+    with artifact.path.open("r+b") as file:
+        os.pwrite(file.fileno(), bytes(440), 0)
+    verdict = judged(artifact.path)[BIOS]
     assert (verdict.boots, verdict.why) == (False, ("the boot sector starts no GRUB",))
+
+
+@pytest.mark.parametrize(
+    "old, new, boots, why",
+    [
+        ("  fi\n}", "}", False, "/boot/grub/grub.cfg: an `if` or a brace is not closed"),
+        ("terminal_output console serial\nfi", "terminal_output console serial", False, "an `if` or a brace"),
+        (" {\n", "\n", False, "an `if` or a brace is not closed, or one too many is"),
+        ("outb 0x21", "outb 0x22", None, "line 12: '    outb 0x22 0xff'"),
+        ("    outb 0x21 0xff\n    outb 0xa1 0xff\n", "", None, "has a line that imagekit does not write"),
+        (MASKS, "", False, "leaves the 8259 as the BIOS had it: the kernel dies of the timer's first tick"),
+    ],
+)
+def test_a_grub_cfg_that_is_damaged(
+    make: Make, kernels: Path, old: str, new: str, boots: bool | None, why: str
+) -> None:
+    (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm"})
+    image, own = f"{artifact.path}?offset={1 << 20}", artifact.path.with_name("own.cfg")
+    run("debugfs", "-R", f"dump /boot/grub/grub.cfg {own}", image)
+    assert old in own.read_text()
+    own.write_text(own.read_text().replace(old, new, 1))
+    run("debugfs", "-w", "-R", "rm /boot/grub/grub.cfg", image)
+    run("debugfs", "-w", "-R", f"write {own} /boot/grub/grub.cfg", image)
+    verdict = judged(artifact.path)[BIOS]
+    assert verdict.boots is boots
+    assert why in verdict.why[-1]
+
+
+def test_a_core_that_cannot_mask(make: Make, kernels: Path, tmp_path: Path) -> None:
+    (artifact,) = make(kernels / "hello-pvh.xen", settings={"boot": "hvm"})
+    names = [name for name in grub_modules("ext2", "multiboot", packed=False) if name != "iorw"]
+    write_core({}, tmp_path / "area", {"modules": names})
+    with artifact.path.open("r+b") as file:
+        put_grub(file, (tmp_path / "area").read_bytes(), 1 << 20)
+    verdict = judged(artifact.path)[BIOS]
+    assert (verdict.boots, verdict.why) == (False, ("GRUB's core lacks iorw",))
 
 
 @pytest.mark.parametrize("name", ["boot/menu.lst", "boot/grub/grub.conf", "grub/menu.lst"])

@@ -1,5 +1,6 @@
 """Why it does not boot: words of xl and pygrub, what inspect finds in real images, nothing a terminal obeys."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def ended(said: str = "", console: bytes = b"", verdict: Verdict = Verdict.REFUS
 def good(make: Make, kernels: Path) -> Path:
     """Return an image that inspect has nothing against."""
     return make(kernels / "hello.xen", target="xen")[0].path
+
+
+@pytest.fixture
+def hvm(make: Make, kernels: Path) -> Path:
+    """Return an image for an HVM guest, that inspect has nothing against."""
+    return make(kernels / "hello-pvh.xen", target="xen", settings={"boot": "hvm"})[0].path
 
 
 @pytest.mark.parametrize(
@@ -70,22 +77,61 @@ def test_words_of_a_guest(console: bytes, meaning: str, good: Path) -> None:
         ("", "Solo5: trap: type=#DF ec=0x0", "the 8259 is masked before it starts"),
         ("", "VFS: Unable to mount root fs on unknown-block(0,0)", "does not find its root"),
         ("(d1) Booting from 0000:7c00", "", "says nothing on the serial port"),
+        ("", "error: syntax error.\nerror: Incorrect command.", "grub.cfg has a syntax error"),
+        ("(XEN) d1v0 Triple fault - invoking HVM shutdown action 1", "", "GRUB died before it said a word"),
     ],
 )
-def test_words_of_an_hvm_guest(said: str, console: str, meaning: str, good: Path) -> None:
-    told = explain(ended(said, console.encode(), Verdict.HUNG), good, Way.HVM).splitlines()
+def test_words_of_an_hvm_guest(said: str, console: str, meaning: str, hvm: Path) -> None:
+    told = explain(ended(said, console.encode(), Verdict.HUNG), hvm, Way.HVM).splitlines()
     assert told[-2] == "in the image:"
     assert meaning in told[-1]
 
 
-def test_an_hvm_guest_that_crashed_without_a_word(good: Path) -> None:
-    assert explain(ended(verdict=Verdict.CRASHED), good, Way.HVM) == "the console is empty"
+def test_an_hvm_guest_that_crashed_without_a_word(hvm: Path) -> None:
+    assert explain(ended(verdict=Verdict.CRASHED), hvm, Way.HVM) == "the console is empty"
 
 
-def test_a_triple_fault_is_xens_word(good: Path) -> None:
-    fault = "(XEN) d1v0 Triple fault - invoking HVM shutdown action 1"
-    told = explain(ended(f"(d1) SeaBIOS\n{fault}", b"hello", Verdict.CRASHED), good, Way.HVM)
-    assert told.splitlines()[:2] == ["Xen said:", f"  {fault}"]
+FAULT = "(XEN) d1v0 Triple fault - invoking HVM shutdown action 1"
+
+
+def in_the_image(image: Path, said: str = "", console: bytes = b"") -> list[str]:
+    """Return what it is found to be of."""
+    told = explain(ended(said, console, Verdict.CRASHED), image, Way.HVM)
+    return told.partition("in the image:\n")[2].splitlines()
+
+
+def test_grubs_core_explains_it(hvm: Path) -> None:
+    """Whatever the fault looks like, it was none of the kernel's."""
+    with hvm.open("r+b") as file:
+        os.pwrite(file.fileno(), bytes(512), 80 * 512)
+    first, second = in_the_image(hvm, FAULT)
+    assert "the boot sector is GRUB's, and its core cannot be read" in first
+    assert "GRUB died before it said a word" in second
+
+
+@pytest.mark.parametrize(
+    "old, new, console, words",
+    [
+        (b"fi\n}", b"  \n}", b"error: syntax error.\ngrub> ", "grub.cfg: an `if` or a brace is not closed"),
+        (b" {\n", b"  \n", b"error: syntax error.\ngrub> ", "grub.cfg: an `if` or a brace is not closed"),
+        (b"set timeout=0", b"set timeaut=0", b"", "/boot/grub/grub.cfg has no timeout: it waits for a key"),
+    ],
+)
+def test_grub_cfg_explains_it(hvm: Path, old: bytes, new: bytes, console: bytes, words: str) -> None:
+    disk = hvm.read_bytes()
+    assert disk.count(old)
+    hvm.write_bytes(disk.replace(old, new))
+    (reason,) = in_the_image(hvm, console=console)
+    assert words in reason
+
+
+def test_a_boot_sector_that_starts_no_grub(good: Path) -> None:
+    assert in_the_image(good) == ["  the boot sector starts no GRUB"]
+
+
+def test_a_triple_fault_is_xens_word(hvm: Path) -> None:
+    told = explain(ended(f"(d1) SeaBIOS\n{FAULT}", b"hello", Verdict.CRASHED), hvm, Way.HVM)
+    assert told.splitlines()[:2] == ["Xen said:", f"  {FAULT}"]
 
 
 def test_words_of_memory_alone_explain_nothing(good: Path) -> None:

@@ -21,7 +21,7 @@ EVIL_IN_THE_ENTRY = (
     "set default=0\nset timeout=0\nmenuentry 'x' {\n  multiboot '/boot/hello-pvh.xen' 'a=1' 'b=two'\n"
     "  multiboot /boot/evil.xen\n  if false; then\n  outb 0x21 0xff\n  outb 0xa1 0xff\n  fi\n}\n"
 )
-UNKNOWN = "has a line that verify does not know\nline "
+UNKNOWN = "has a line that imagekit does not write\nline "
 HVM = ["digest", "companions", "partition table", "identity", "file system", "boot sector", "grub.cfg", "kernel"]
 
 

@@ -88,6 +88,15 @@ FEW = {"direct": {7}, "web-download": {11}, "task": {14, 18}}
 FAULTS = ("500", "403", "reset", "cut=1000", "revoke")
 
 
+def calls() -> list[object]:
+    """Return each way with each number of its calls, those that are not in the normal run marked `long`."""
+    return [
+        pytest.param(how, number, marks=() if number in FEW[how] else pytest.mark.long)
+        for how, most in CALLS.items()
+        for number in range(1, most + 1)
+    ]
+
+
 def sweep() -> Iterator[object]:
     """Yield each fault at each call of each way; what is not in the normal run is marked `long`.
 
@@ -123,7 +132,7 @@ def test_any_fault_at_any_call(site: Site, number: int, what: str) -> None:
     assert site.is_whole(out.strip()), err
 
 
-@pytest.mark.parametrize("how,number", sweep())
+@pytest.mark.parametrize("how,number", calls())
 def test_kill_9_and_again(site: Site, number: int) -> None:
     site.gate.latency = 0.05
     process = site.start()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imagekit.boot import Command, grub_cfg
 from imagekit.errors import UnsuitedError, VerificationError
-from imagekit.verify.grub_cfg import parse_grub_cfg
+from imagekit.formats.grub_cfg import parse_grub_cfg
 
 TEXTS = st.one_of(
     st.text(st.sampled_from(" \"'\\$;={}#a-/\u00e9\U0001f40d(),`|&<>*?[]!~x4"), max_size=30),
@@ -64,7 +64,7 @@ def test_it_is_read_as_it_was_written(
 @given(at=st.integers(0, OURS.count("\n") + 1), line=st.sampled_from(FOREIGN))
 def test_one_line_more(at: int, line: str) -> None:
     lines = OURS.split("\n")
-    with pytest.raises(VerificationError, match="has a line that verify does not know"):
+    with pytest.raises(VerificationError, match="has a line that imagekit does not write"):
         parse_grub_cfg("\n".join([*lines[:at], line, *lines[at:]]))
 
 
@@ -75,13 +75,13 @@ def test_one_line_in_place_of_another(data: st.DataObject) -> None:
     other = data.draw(st.sampled_from(FOREIGN) | TEXTS)
     assume(other.strip(" ") != lines[at].strip(" "))
     assume(other.split("'")[0] != lines[at].strip(" ").split("'")[0])  # what its words are is another matter
-    with pytest.raises(VerificationError, match=r"has a line that verify does not know|is not whole"):
+    with pytest.raises(VerificationError, match=r"has a line that imagekit does not write|is not whole"):
         parse_grub_cfg("\n".join([*lines[:at], other, *lines[at + 1 :]]))
 
 
 @given(st.integers(0, len(OURS) - 1))
 def test_a_piece_of_it(length: int) -> None:
-    with pytest.raises(VerificationError, match=r"has a line that verify does not know|is not whole"):
+    with pytest.raises(VerificationError, match=r"has a line that imagekit does not write|is not whole"):
         parse_grub_cfg(OURS[:length])
 
 
@@ -94,7 +94,7 @@ def test_any_text(text: str) -> None:
 @pytest.mark.parametrize("character", ["\0", "\r", "\t", "\x1b", "\x7f"])
 def test_a_control_character_in_a_word(character: str) -> None:
     """GRUB's reader of lines ends one at a NUL: its quote would go on in the next."""
-    with pytest.raises(VerificationError, match="has a line that verify does not know"):
+    with pytest.raises(VerificationError, match="has a line that imagekit does not write"):
         parse_grub_cfg(OURS.replace("b'", f"b{character}'"))
 
 

@@ -35,6 +35,12 @@ class Menu:
     ramdisk: str
     masks: bool
 
+    @property
+    def unmasked(self) -> str:
+        """What is wrong on a BIOS; "" where the 8259 is masked, or the kernel sets it up itself."""
+        needs = self.command != "linux" and not self.masks
+        return f"{PATH} leaves the 8259 as the BIOS had it" if needs else ""
+
 
 def parse_grub_cfg(text: str) -> Menu:
     """Return the entry of a grub.cfg; VerificationError with the first line that is none of ours in its place."""
@@ -93,7 +99,7 @@ class _Lines:
         """VerificationError where another line comes."""
         if self._at < len(self._lines):
             raise VerificationError(
-                f"{PATH} has a line that verify does not know",
+                f"{PATH} has a line that imagekit does not write",
                 details=f"line {self._at + 1}: {self._lines[self._at]!r:.100}",
                 hint="what GRUB boots is told only of a grub.cfg as imagekit writes it",
             )
