@@ -133,12 +133,12 @@ def _hvm_reasons(boot: Boot, image: Path) -> list[str]:
     if verdict is not None and verdict.boots is False:
         return against
     console = plain(boot.console.decode(errors="backslashreplace"))
-    silent = boot.verdict is Verdict.HUNG and not console.strip()
-    fault = re.search(_FAULTS, boot.said) and not console.strip()
-    if fault or (silent and verdict is not None and verdict.boots):
+    if re.search(_FAULTS, boot.said) and not console.strip():
         return [*against, _NO_WORD]
-    meanings = _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}")
-    return [*against, *meanings] or ([_SILENT] if silent else [])
+    found = [*against, *_meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}")]
+    if found or boot.verdict is not Verdict.HUNG or console.strip():
+        return found
+    return [_SILENT if verdict is None else _NO_WORD]
 
 
 def _verdict(image: Path) -> Judgement | None:
