@@ -15,7 +15,7 @@ from imagekit.filesystem import by_guestfs, tools
 from imagekit.formats.domain import CMDLINE_LIMIT
 from imagekit.kernel import KernelFacts, grub_command, read_kernel, write_repacked
 from imagekit.plan import Input, Json, Output, Source, Step
-from imagekit.recipe import MIB, Image
+from imagekit.recipe import MBR_LARGEST, MIB, Image
 from imagekit.root import Boot, System, brought, introduction, write_boot, write_kernel, write_root
 from imagekit.sidecar import write_sidecar
 
@@ -78,6 +78,13 @@ def settled(job: Job, guest: Guest) -> Job:
             f"an HVM guest's BIOS boots no disk of the layout {image.disk.layout}",
             hint='disk.layout = "mbr", or "auto": GRUB lies before its first partition',
         )
+    for table, size in (("disk", image.disk.size), ("filesystem", image.filesystem.size)):
+        if size is not None and size > MBR_LARGEST:
+            raise UnsuitedError(
+                "an HVM guest's BIOS boots a disk of 2 TiB at most",
+                details=f"{table}.size is {size} bytes",
+                hint='disk.size = "2TiB", or less, or "auto"; or another kind of guest',
+            )
     cmdline = image.cmdline
     if image.disk.table == "plain":
         # What finds its root by the device alone finds it on the partition that there now is.

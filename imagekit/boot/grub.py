@@ -76,7 +76,9 @@ def arguments(cmdline: str) -> list[str]:
                 f"GRUB cannot hand on {cmdline[at:][:40]!r} as it is: it puts a backslash before each quote and "
                 "backslash",
                 details=f"the command line is {cmdline!r:.200}",
-                hint='no quotes, but around a whole word with a blank in it: "--text=two words"',
+                hint="there is no way to say a backslash to GRUB"
+                if "\\" in cmdline[at:].partition(" ")[0]
+                else 'no quotes, but around a whole word with a blank in it: "--text=two words"',
             )
         found.append(match[2] if match[1] is None else match[1])
         at = match.end() + 1

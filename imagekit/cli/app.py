@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from imagekit import __version__
 from imagekit.cli import (
@@ -35,8 +36,22 @@ from imagekit.cli.console import complain, settings
 from imagekit.command import stop_children
 from imagekit.errors import ExitCode, ImagekitError, InterruptedByUser, TerminatedError
 
+
+class _Plainly(TyperGroup):
+    """Tells a value that is none of an option's in the words of the other options."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
+        """Run the command; typer puts words of the library that it checks values by before its own."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="imagekit",
+    cls=_Plainly,
     rich_markup_mode=None,  # plain help: it need not import rich
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,

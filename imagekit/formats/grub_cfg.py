@@ -61,7 +61,7 @@ def parse_grub_cfg(text: str) -> Menu:
         timeout=timeout,
         command=loading[1],
         kernel=kernel,
-        cmdline=" ".join(map(_handed_on, arguments)),
+        cmdline=" ".join(map(handed_on, arguments)),
         ramdisk=shlex.split(ramdisk[1])[0] if ramdisk else "",
         masks=masks,
     )
@@ -116,7 +116,7 @@ def _masks(lines: _Lines) -> bool:
     return False
 
 
-def _handed_on(argument: str) -> str:
+def handed_on(argument: str) -> str:
     """Return an argument as GRUB puts it into the kernel's command line."""
     escaped = re.sub(r"(['\"\\])", r"\\\1", argument)
     return f'"{escaped}"' if " " in argument else escaped

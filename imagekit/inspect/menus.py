@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import dropwhile
 from typing import Literal
 
+from imagekit.formats.grub_cfg import handed_on
 from imagekit.inspect.report import Entry, Menu
 
 LIMIT = 1 << 16
@@ -148,7 +149,9 @@ def _in_entry(entry: Entry, command: str, rest: list[str]) -> Entry:
     if command == "search":
         return replace(entry, root=SEARCHED)
     if command in _KERNELS and plain:
-        return replace(entry, command=command, kernel=plain[0], arguments=" ".join(plain[1:]), modules=())
+        return replace(
+            entry, command=command, kernel=plain[0], arguments=" ".join(map(handed_on, plain[1:])), modules=()
+        )
     if command in _MODULES and rest:
         return replace(entry, modules=(*entry.modules, " ".join(rest)))
     return replace(entry, boots=True) if command == "boot" else entry
@@ -181,9 +184,10 @@ def _commands(text: str, draft: _Draft) -> Iterator[list[str]]:
             words = line.split()
         command: list[str] = []
         for word in (*words, ";"):
-            if word == "{" or (word.strip(";") and word != "}"):
+            ends = bool(word) and not word.strip(";")  # '' is an argument
+            if word == "{" or not (ends or word == "}"):
                 command.append(word)
-            if word in {"{", "}"} or not word.strip(";"):
+            if word in {"{", "}"} or ends:
                 command = command[1:] if command[:1] in (["then"], ["else"], ["do"]) else command
                 yield from filter(None, (command, ["}"] if word == "}" else []))
                 command = []

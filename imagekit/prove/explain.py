@@ -37,7 +37,7 @@ _NO_CFG = (
     "GRUB's core finds no /boot/grub/grub.cfg on the disk: there is none, or no file system that it reads in the "
     "first partition"
 )
-_NO_WORD = "GRUB died before it said a word: its code in the sectors before the first partition is damaged"
+_NO_WORD = "GRUB ended before it said a word: its code in the sectors before the first partition is damaged"
 _HVM_WORDS = (
     (r"error: syntax error", "grub.cfg has a syntax error, and GRUB takes none of it"),
     (r"not a bootable disk|No bootable device",
@@ -133,11 +133,12 @@ def _hvm_reasons(boot: Boot, image: Path) -> list[str]:
     if verdict is not None and verdict.boots is False:
         return against
     console = plain(boot.console.decode(errors="backslashreplace"))
-    if not console.strip() and re.search(_FAULTS, boot.said):
+    if re.search(_FAULTS, boot.said) and not console.strip():
         return [*against, _NO_WORD]
-    meanings = _meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}")
-    silent = boot.verdict is Verdict.HUNG and not console.strip()
-    return [*against, *meanings] or ([_SILENT] if silent else [])
+    found = [*against, *_meanings((*_HVM_WORDS, _NO_ROOT), f"{boot.said}\n{console}")]
+    if found or boot.verdict is not Verdict.HUNG or console.strip():
+        return found
+    return [_SILENT if verdict is None else _NO_WORD]
 
 
 def _verdict(image: Path) -> Judgement | None:

@@ -108,6 +108,7 @@ def proven(path: Path, sidecar: Sidecar, state: Path, *, required: bool) -> Proo
     found = find(sidecar.digest, way, state)
     if found is None and required:
         raise VerificationError(
-            f"{path} has no proof that it boots ({way})", hint=f"imagekit prove {path}; or `publish` with --prove"
+            f"{path} has no proof that it boots ({way})",
+            hint=f"imagekit prove {path}; `build` has --prove, which goes before --publish",
         )
     return found

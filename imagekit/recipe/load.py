@@ -197,7 +197,7 @@ def _check_mbr(image: Image, path: Path | None, at: tuple[str | int, ...]) -> No
             raise RecipeError(
                 f"{place(path, (*at, table, 'size'), (table, 'size'))}: an MBR holds 2 TiB at most",
                 details=f"{table}.size is {size} bytes",
-                hint='disk.layout = "gpt" holds more',
+                hint="a BIOS boots no larger disk" if image.boot == "hvm" else 'disk.layout = "gpt" holds more',
             )
 
 

@@ -181,6 +181,7 @@ def test_what_grub_would_change_is_refused(cmdline: str, why: str) -> None:
     with pytest.raises(UnsuitedError, match="cannot hand on") as caught:
         arguments(cmdline)
     assert why in caught.value.brief.replace("\\\\", "\\")
+    assert ("no way to say a backslash" in caught.value.hint) is ("\\" in cmdline)
 
 
 @given(TEXTS)

@@ -171,6 +171,10 @@ def test_flags_are_short_for_keys(cli: Cli, hello: Path, tmp_path: Path) -> None
             'an MBR holds 2 TiB at most\ndisk.size is 3298534883328 bytes\nhint: disk.layout = "gpt" holds more\n',
         ),
         (
+            ("plan", "app.xen", "--boot", "hvm", "--layout", "mbr", "--size", "3TiB"),
+            "an MBR holds 2 TiB at most\ndisk.size is 3298534883328 bytes\nhint: a BIOS boots no larger disk\n",
+        ),
+        (
             ("plan", "app.xen", "--layout", "mbr", "--set", "filesystem.size=2TiB"),
             "error: the command line: filesystem.size: an MBR holds 2 TiB at most\n",
         ),

@@ -94,3 +94,16 @@ def test_an_xva_of_a_vhd(cli: Cli, alone: Alone) -> None:
     assert cli("convert", alone("hello-pvh.xen", "hvm"), "app.vhd").code == 0
     assert cli("convert", "app.vhd", "app.xva").code == 0
     assert machine_of("app.xva").kind == "hvm"
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("convert", "a.raw", "b.xva", "--guest", "foo"), "'--guest': 'foo' is not one of 'pv', 'pvh', 'hvm'."),
+        (("prove", "a.raw", "--boot", "foo"), "'--boot': 'foo' is not one of 'auto', 'pv', 'pvh', 'hvm'."),
+    ],
+)
+def test_a_choice_that_is_none(cli: Cli, arguments: tuple[str, ...], words: str) -> None:
+    said = cli(*arguments)
+    assert said.code == 2
+    assert f"Invalid value for {words}\n" in said.err

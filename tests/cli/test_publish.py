@@ -230,6 +230,7 @@ def test_a_proof_is_asked_for(cli: Cli, ebs: Path, rehearse: Open) -> None:
     said = cli("publish", ebs, "--region", REGION, "--require-proof")
     assert (said.code, said.out) == (6, "")
     assert "x.ebs has no proof that it boots (pv-grub)" in said.err
+    assert "x.ebs; `build` has --prove, which goes before --publish\n" in said.err
     assert actions(account) == []
 
 

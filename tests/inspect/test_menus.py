@@ -55,7 +55,7 @@ submenu "more" {
 """)
     assert (menu.default, menu.timeout) == (1, 0)
     assert menu.chosen == Entry(
-        "two words", "hd0,msdos1", "multiboot2", "/boot/app.xen", "a b c --d=1", ("/boot/ramdisk x",)
+        "two words", "hd0,msdos1", "multiboot2", "/boot/app.xen", 'a "b c" --d=1', ("/boot/ramdisk x",)
     )
     assert [entry.title for entry in menu.entries] == ["one", "two words"]
     assert menu.problems == ()
@@ -86,6 +86,12 @@ def test_what_is_wrong_is_told(text: str, problem: str) -> None:
 
 def test_what_is_not_followed_is_told() -> None:
     assert cfg("source /x\nmenuentry a {\n}\n").problems == ("`source` is not followed",)
+
+
+def test_a_command_line_keeps_its_quotes() -> None:
+    """As GRUB hands it on."""
+    entry = cfg("menuentry 'a' {\nmultiboot '/k' 'a=1' 'b c=d' '' 'e'\n}\n").entries[0]
+    assert entry.arguments == 'a=1 "b c=d"  e'
 
 
 def test_an_open_quote_is_told() -> None:

@@ -76,15 +76,28 @@ def test_words_of_a_guest(console: bytes, meaning: str, good: Path) -> None:
         ("(XEN) d1v0 Triple fault - invoking HVM shutdown action 1", "hello", "outb 0x21 0xff, outb 0xa1 0xff"),
         ("", "Solo5: trap: type=#DF ec=0x0", "the 8259 is masked before it starts"),
         ("", "VFS: Unable to mount root fs on unknown-block(0,0)", "does not find its root"),
-        ("(d1) Booting from 0000:7c00", "", "says nothing on the serial port"),
+        ("(d1) Booting from 0000:7c00", "", "GRUB ended before it said a word"),
         ("", "error: syntax error.\nerror: Incorrect command.", "grub.cfg has a syntax error"),
-        ("(XEN) d1v0 Triple fault - invoking HVM shutdown action 1", "", "GRUB died before it said a word"),
+        ("(XEN) d1v0 Triple fault - invoking HVM shutdown action 1", "", "GRUB ended before it said a word"),
     ],
 )
 def test_words_of_an_hvm_guest(said: str, console: str, meaning: str, hvm: Path) -> None:
     told = explain(ended(said, console.encode(), Verdict.HUNG), hvm, Way.HVM).splitlines()
     assert told[-2] == "in the image:"
     assert meaning in told[-1]
+
+
+def test_a_boot_sector_that_is_silent(hvm: Path) -> None:
+    with hvm.open("r+b") as file:
+        os.pwrite(file.fileno(), b"\xfa", 0)
+    told = explain(ended("(d1) Booting from 0000:7c00", verdict=Verdict.HUNG), hvm, Way.HVM).splitlines()
+    assert told[-1].startswith("  the boot sector starts no GRUB that imagekit knows")
+
+
+def test_a_silent_disk_of_which_nothing_is_known(tmp_path: Path) -> None:
+    (tmp_path / "none.raw").write_bytes(bytes(1 << 20))
+    told = explain(ended("(d1) Booting from 0000:7c00", verdict=Verdict.HUNG), tmp_path / "none.raw", Way.HVM)
+    assert "says nothing on the serial port" in told
 
 
 def test_an_hvm_guest_that_crashed_without_a_word(hvm: Path) -> None:
@@ -106,7 +119,7 @@ def test_grubs_core_explains_it(hvm: Path) -> None:
         os.pwrite(file.fileno(), bytes(512), 80 * 512)
     first, second = in_the_image(hvm, FAULT)
     assert "the boot sector is GRUB's, and its core cannot be read" in first
-    assert "GRUB died before it said a word" in second
+    assert "GRUB ended before it said a word" in second
 
 
 @pytest.mark.parametrize(

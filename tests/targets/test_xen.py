@@ -39,6 +39,14 @@ def one(artifacts: list[Artifact]) -> Artifact:
     return artifact
 
 
+def test_a_disk_larger_than_a_bios_boots(make: Make, kernels: Path) -> None:
+    settings = {"boot": "hvm", "disk.size": "5TiB"}
+    with pytest.raises(RecipeError, match="an HVM guest's BIOS boots a disk of 2 TiB at most") as caught:
+        make(kernels / "hello-pvh.xen", target="xen", settings=settings)
+    assert "gpt" not in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
 PV = {".cfg", ".xml", ".xm.cfg", ".imagekit.json"}
 PVH = {".cfg", ".xml", ".imagekit.json"}
 
