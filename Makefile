@@ -8,7 +8,7 @@
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 KERNELS := build/kernels
-WORKERS ?= 2
+WORKERS ?= 3
 
 setup:
 	@tools/setup
