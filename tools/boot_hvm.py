@@ -37,7 +37,7 @@ def bad_hvm() -> Iterator[Row]:
     empty = changed(good, lambda disk: bytes(512) + disk[512:])
     yield bad("bad: no boot sector", Way.HVM, empty, fails=Verdict.REFUSED, why="no boot sector")
     lost = changed(good, lambda disk: disk.replace(b"multiboot '/boot/hello", b"multiboot '/boot/hallo"))
-    yield bad("bad: no kernel of that name", Way.HVM, lost, fails=Verdict.REFUSED, why="is not on the disk")
+    yield bad("bad: no kernel of that name", Way.HVM, lost, fails=Verdict.REFUSED, why="is not on partition 1")
     headless = changed(good, lambda disk: disk.replace(_HEADER, bytes(8)))
     yield bad("bad: no multiboot header", Way.HVM, headless, fails=Verdict.REFUSED, why="no multiboot header")
     ticking = changed(good, _interrupted)
