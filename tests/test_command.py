@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 
 from imagekit import command, programs
+from imagekit.command.children import bound
 from imagekit.errors import ToolError
 
 
@@ -145,6 +146,7 @@ PARENT = """
 import signal, sys, threading
 from imagekit import command, programs
 from imagekit.command import children
+from imagekit.command.children import bound
 from imagekit.errors import ToolError
 def stop(number, frame):
     command.stop_children()
@@ -326,3 +328,13 @@ def test_a_program_that_listens_no_more_tells_why() -> None:
         command.run("sh", "-c", "exit 3", stdin=feed)
     with pytest.raises(ToolError, match=r"did not end within 0\.5 s"):
         command.run("sleep", "60", stdin=feed, timeout=0.5)
+
+
+def test_a_program_bound_to_one_who_is_gone_does_not_begin(tmp_path: Path) -> None:
+    """It is killed with who starts it; who was killed before it asked for that is no longer its parent."""
+    argv = bound("KILL", "touch", tmp_path / "begun")
+    orphan = ["0" if word == str(os.getpid()) else word for word in argv]
+    assert subprocess.run(orphan, check=False).returncode == 1
+    assert not (tmp_path / "begun").exists()
+    subprocess.run(argv, check=True)
+    assert (tmp_path / "begun").exists()

@@ -11,9 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
-from imagekit.command.children import GRACE, environment, fate, kill, started, started_worker
+from imagekit.command.children import GRACE, bound, environment, fate, kill, started, started_worker
 from imagekit.errors import ToolError
-from imagekit.programs import require
 
 
 class Running:
@@ -68,8 +67,7 @@ def follow(
     `timeout` is in seconds. ToolError for a status that is not 0, and for time running out. The kernel ends the
     program with us, even if we are killed by a signal that nobody can catch.
     """
-    words = (os.fspath(argument) for argument in arguments)
-    argv = (require("setpriv"), "--pdeathsig", "KILL", require(program), *words)
+    argv = bound("KILL", program, *arguments)
     until = time.monotonic() + timeout
     with (
         log.open("wb") as file,
@@ -113,8 +111,7 @@ def running(
     What it says must be little: nobody reads it before the end.
     """
     # The kernel ends it with us, even if we are killed by a signal that nobody can catch.
-    words = (os.fspath(argument) for argument in arguments)
-    argv = (require("setpriv"), "--pdeathsig", "KILL", require(program), *words)
+    argv = bound("KILL", program, *arguments)
     with started(argv, None, environment(), descriptors) as child:
         try:
             yield Running(child)

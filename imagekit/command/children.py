@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from imagekit.errors import ToolError
+from imagekit.programs import require
 
 # Which appliance libguestfs starts, and of which kernel it makes one: the user's to say.
 _APPLIANCE = (
@@ -40,6 +41,16 @@ def environment() -> dict[str, str]:
     keep = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "USER", *_APPLIANCE)
     kept = {name: os.environ[name] for name in keep if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "TZ": "UTC", "DEBUGFS_PAGER": "__none__"}
+
+
+def bound(death: str, program: str, *arguments: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the command line of a program that the kernel sends a signal when we die, by whatever.
+
+    Where we have died before it asked for that, it does not begin.
+    """
+    words = (os.fspath(argument) for argument in arguments)
+    ours = ("-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid()))
+    return (require("setpriv"), "--pdeathsig", death, require("sh"), *ours, require(program), *words)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import IO, cast
 
-from imagekit.command.children import GRACE, environment, fate, kill, started
+from imagekit.command.children import GRACE, bound, environment, fate, kill, started
 from imagekit.errors import ToolError
 from imagekit.programs import require
 
@@ -114,7 +114,7 @@ def attached(program: str, *arguments: str | os.PathLike[str], env: Mapping[str,
 
     Ctrl-C is for it to act on, not for us. It ends when we are told to, or killed.
     """
-    argv = (require("setpriv"), "--pdeathsig", "HUP", require(program), *(os.fspath(one) for one in arguments))
+    argv = bound("HUP", program, *arguments)
     before = signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, which the child would inherit
     try:
         with subprocess.Popen(argv, env={**environment(), **(env or {})}) as child:

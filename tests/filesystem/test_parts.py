@@ -132,7 +132,7 @@ def test_a_boot_partition_that_is_too_small(make: Make, kernels: Path, tmp_path:
 @pytest.mark.parametrize(
     "settings, words",
     [
-        ({"disk.boot": "8MiB"}, "a plain disk has none"),
+        ({"disk.boot": "8MiB", "disk.layout": "plain"}, "a plain disk has none"),
         ({"disk.boot": "8MiB", "disk.layout": "mbr", "root.kernel": "/srv/k"}, "/srv/k is not in /boot"),
         ({"disk.boot": "1KiB", "disk.layout": "mbr"}, "a boot partition is of whole MiB"),
         ({"disk.lvm.group": "-a"}, "a volume's name"),
