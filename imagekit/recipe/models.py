@@ -79,7 +79,9 @@ class Root(Model):
         default=None, min_length=1, description="Which image, where `from` is an OCI image layout of several."
     )
     diskimage_builder: DiskImageBuilder = Field(
-        default_factory=DiskImageBuilder, alias="diskimage-builder", description="What `diskimage-builder` makes."
+        default_factory=DiskImageBuilder.model_construct,
+        alias="diskimage-builder",
+        description="What `diskimage-builder` makes.",
     )
     kernel: KernelPath | None = Field(
         default=None,
@@ -295,19 +297,19 @@ class Image(Model):
     )
     memory: Memory = Field(default=64 * MIB, description="Of the guest. Whole MiB.")
     vcpus: int = Field(default=1, ge=1, le=512)
-    root: Root = Field(default_factory=Root)
-    filesystem: Filesystem = Field(default_factory=Filesystem)
-    disk: Disk = Field(default_factory=Disk)
+    root: Root = Field(default_factory=Root.model_construct)
+    filesystem: Filesystem = Field(default_factory=Filesystem.model_construct)
+    disk: Disk = Field(default_factory=Disk.model_construct)
     vif: tuple[Vif, ...] = Field(default=(), strict=False)
     extra_disk: tuple[ExtraDisk, ...] = Field(default=(), strict=False)
-    xen: Xen = Field(default_factory=Xen)
-    ami: Ami = Field(default_factory=Ami)
-    xcp: Xcp = Field(default_factory=Xcp)
-    openstack: OpenStack = Field(default_factory=OpenStack)
-    qubes: Qubes = Field(default_factory=Qubes)
-    prove: Prove = Field(default_factory=Prove)
-    provenance: Provenance = Field(default_factory=Provenance)
-    publish: Publish = Field(default_factory=Publish)
+    xen: Xen = Field(default_factory=Xen.model_construct)
+    ami: Ami = Field(default_factory=Ami.model_construct)
+    xcp: Xcp = Field(default_factory=Xcp.model_construct)
+    openstack: OpenStack = Field(default_factory=OpenStack.model_construct)
+    qubes: Qubes = Field(default_factory=Qubes.model_construct)
+    prove: Prove = Field(default_factory=Prove.model_construct)
+    provenance: Provenance = Field(default_factory=Provenance.model_construct)
+    publish: Publish = Field(default_factory=Publish.model_construct)
 
 
 class Recipe(Image):

@@ -233,9 +233,9 @@ class PublishOpenstack(_PublishCloud):
 class Publish(Model):
     """What `imagekit publish` does, a table a target."""
 
-    ebs: PublishEbs = Field(default_factory=PublishEbs)
-    ami: PublishAmi = Field(default_factory=PublishAmi)
-    xen: PublishXen = Field(default_factory=PublishXen)
-    xcp: PublishXcp = Field(default_factory=PublishXcp)
-    openstack: PublishOpenstack = Field(default_factory=PublishOpenstack)
-    rackspace: PublishRackspace = Field(default_factory=PublishRackspace)
+    ebs: PublishEbs = Field(default_factory=PublishEbs.model_construct)
+    ami: PublishAmi = Field(default_factory=PublishAmi.model_construct)
+    xen: PublishXen = Field(default_factory=PublishXen.model_construct)
+    xcp: PublishXcp = Field(default_factory=PublishXcp.model_construct)
+    openstack: PublishOpenstack = Field(default_factory=PublishOpenstack.model_construct)
+    rackspace: PublishRackspace = Field(default_factory=PublishRackspace.model_construct)
