@@ -31,7 +31,8 @@ def read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise VerificationError(f"{path} cannot be read", details=str(error.strerror)) from error
+        hint = "`imagekit build --provenance` writes it" if isinstance(error, FileNotFoundError) else ""
+        raise VerificationError(f"{path} cannot be read", details=str(error.strerror), hint=hint) from error
     if len(data) > LARGEST:
         raise VerificationError(f"{path} is too large to be read", details=f"over {LARGEST} bytes")
     return data

@@ -61,8 +61,9 @@ def test_names_as_uris() -> None:
 
 
 def test_files_that_are_not_read(tmp_path: Path) -> None:
-    with pytest.raises(VerificationError, match="cannot be read"):
+    with pytest.raises(VerificationError, match="cannot be read") as caught:
         strict.read(tmp_path / "none")
+    assert caught.value.hint == "`imagekit build --provenance` writes it"
     with (tmp_path / "large").open("wb") as file:
         file.truncate(strict.LARGEST + 1)
     with pytest.raises(VerificationError, match="too large"):
